@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a guest architecture is to the rest: its CPU state, its lifter, its address translation and
+// its exceptions. One constant `struct isa` per architecture; the executors (interp/, jit/) and
+// cpu/ know nothing else of it.
+#ifndef STRATA_ISA_ISA_H
+#define STRATA_ISA_ISA_H
+
+#include <stdatomic.h>
+
+#include "ir/ir.h"
+#include "mem/memory.h"
+#include "mem/tlb.h"
+#include "wire/state.h"
+
+enum isa_access { ISA_READ, ISA_WRITE, ISA_EXEC };
+
+/* What the CPU asks of its surroundings; set by cpu/ before the first instruction.
+ * All are called on the vCPU's own thread. */
+struct cpu_env {
+	void *opaque;
+	/* Memory-mapped I/O at a guest-physical address that is not RAM. bytes: 1, 2, 4, 8.
+	 * false: nothing answers there (the guest gets an access fault). */
+	bool (*mmio_read)(void *opaque, gpa_t addr, unsigned bytes, uint64_t *value);
+	bool (*mmio_write)(void *opaque, gpa_t addr, unsigned bytes, uint64_t value);
+	/* The environment call to the layer above the guest's highest mode (RISC-V: SBI). */
+	void (*firmware_call)(void *opaque, void *cpu);
+	/* The timer that becomes pending at deadline_ns (CLOCK_MONOTONIC; UINT64_MAX: never). */
+	void (*set_timer)(void *opaque, uint64_t deadline_ns);
+	/* Makes other CPUs see code that was written: a fence.i has been executed. */
+	void (*code_fence)(void *opaque);
+	/* Waits for an interrupt; returns when cpu_head.attention is set. */
+	void (*wait_for_interrupt)(void *opaque);
+};
+
+/* The head of every architecture's CPU state. The vCPU's thread owns it all; fields marked
+ * [any thread] are atomic. */
+struct cpu_head {
+	_Atomic uint32_t attention; /* [any thread] non-zero: leave translated code at the next block */
+	uint32_t fp_rounding;       /* enum ir_fp_flag rounding mode that IR_RM_DYNAMIC means */
+	uint64_t pc;                /* valid outside blocks and at precise points */
+	/* A guest exception that an op or a helper raised; delivered by isa->deliver. */
+	struct {
+		bool pending;
+		uint64_t cause, value;
+	} fault;
+	/* Load-reserved: the address (host) and the value that STOREC compares; NULL: none. */
+	struct {
+		void *host;
+		uint64_t value;
+		uint8_t bytes;
+		gva_t addr;
+	} reservation;
+	uint32_t fp_flags;      /* sticky host flags harvested so far, as FE_* of <fenv.h> */
+	uint64_t insns_retired; /* counted per block */
+	struct tlb *tlb;        /* the software TLB of the current mode, see mem/tlb.h */
+	struct memory *memory;
+	const struct cpu_env *env;
+	const struct isa *isa;
+};
+
+/* How a virtual address maps, as isa->translate found it. */
+struct isa_mapping {
+	gpa_t page;      /* guest-physical address of the 4 KiB page */
+	bool readable, writable, executable; /* writable only when the dirty bit is already set */
+	bool global;
+};
+
+struct isa {
+	const char *name;               /* "riscv64" */
+	size_t state_bytes;             /* of the CPU state, struct cpu_head first */
+	unsigned min_insn_bytes;        /* alignment of code: 2 for RISC-V with C */
+	struct ir_target target;
+
+	void (*init)(void *cpu, unsigned hart_id); /* all of the state beyond what cpu/ sets in the head */
+	void (*done)(void *cpu);
+
+	/* Lifts one basic block at f->pc. code: the bytes from there to the end of the page and, when
+	 * code_next is not NULL, the start of the next page (code_next_bytes). Ends the block after a
+	 * control transfer, at the end of the page, or after max_insns. An instruction that crosses
+	 * into a page that code_next does not give ends the block before it; when it is the first,
+	 * returns -EAGAIN: cpu/ must map the next page (or deliver its fetch fault).
+	 * Sets f->bytes and f->insns. */
+	int (*lift)(struct ir_func *f, const void *cpu, const uint8_t *code, size_t code_bytes,
+		const uint8_t *code_next, size_t code_next_bytes, unsigned max_insns);
+	/* Everything beside the code bytes that a lifted block depends on (mode bits that the lifter
+	 * read from the state), packed: part of the key under which translations are cached. */
+	uint32_t (*translation_flags)(const void *cpu);
+
+	/* Walks the guest's page tables. 0, or -EFAULT with cpu_head.fault set (page or access fault
+	 * for this kind of access). May update accessed and dirty bits. */
+	int (*translate)(void *cpu, gva_t addr, enum isa_access access, struct isa_mapping *out);
+	/* Sets cpu_head.fault: an access to something that is neither RAM nor answered by a device;
+	 * a misaligned atomic. */
+	void (*access_fault)(void *cpu, gva_t addr, enum isa_access access);
+	void (*misaligned_fault)(void *cpu, gva_t addr, enum isa_access access);
+
+	/* Enters the guest's handler for cpu_head.fault (pc is the faulting instruction's), clears it. */
+	void (*deliver)(void *cpu);
+	/* Takes a pending and enabled interrupt, if there is one: returns true when pc changed. */
+	bool (*interrupt)(void *cpu);
+	/* Sets or clears an interrupt line of the CPU [any thread]; numbers are the architecture's
+	 * (RISC-V: bits of mip). Sets cpu_head.attention when it became pending. */
+	void (*set_irq)(void *cpu, unsigned line, bool level);
+	/* True when an interrupt is pending that ends a wait (RISC-V: WFI ignores the global enable). */
+	bool (*wakes)(const void *cpu);
+
+	void (*state)(void *cpu, struct state *s); /* everything architectural */
+	void (*print)(const void *cpu, struct strbuf *out); /* registers, for people */
+	/* One instruction as text; returns its length in bytes (0: cut short). */
+	unsigned (*disassemble)(const uint8_t *code, size_t bytes, uint64_t pc, struct strbuf *out);
+};
+
+#endif
