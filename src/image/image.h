@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+// The image store: an OCI image layout (image-spec 1.1, "image-layout.md") in the user's data
+// directory, and the ways images get into it.
+//
+//     STORE/oci-layout  STORE/index.json  STORE/blobs/sha256/…   STORE/lock
+//
+// Every file is written under a temporary name, synced and renamed, index.json last, so the store
+// is valid whenever the process is killed. Changes of index.json are made under an exclusive
+// flock() of STORE/lock. What is half-downloaded stays in the cache and is taken up again by the
+// next pull.
+//
+// References are NAME[:TAG]. "debian" is "debian:trixie"; the tags of "debian" are the suites. The
+// matching boot image (kernel, initramfs, modules) is "debian-boot:SUITE". Architectures are the
+// OCI names: riscv64, amd64, arm64.
+//
+// A store belongs to one thread. image_pull() and boot_pull() fork the download helper: call them
+// before the process starts threads. SIGPIPE must be ignored by the process.
+// Everything that comes from outside (archive index, packages, registry, a guest's tar stream, the
+// store's own files) is checked; what fails is -EBADMSG, and nothing of it is kept.
+#ifndef STRATA_IMAGE_IMAGE_H
+#define STRATA_IMAGE_IMAGE_H
+
+#include "base/error.h"
+#include "base/strbuf.h"
+
+#define IMAGE_DIGEST_LEN 71 /* "sha256:" and 64 hexadecimal digits */
+
+struct image_store;
+
+struct image_store_options {
+	/* Each NULL takes the default in brackets. */
+	const char *home;    /* [$STRATA_HOME, $XDG_DATA_HOME/strata, ~/.local/share/strata] */
+	const char *cache;   /* [$STRATA_CACHE, $XDG_CACHE_HOME/strata, ~/.cache/strata] */
+	const char *mirror;  /* [$STRATA_MIRROR, the first Debian archive that apt uses] */
+	const char *keyring; /* [/usr/share/keyrings/debian-archive-keyring.gpg] */
+	const char *apt_dir; /* [/etc/apt] */
+};
+
+/* Makes the directories when they are missing. options may be NULL. -EACCES, -EROFS, -ENOSPC come
+ * with a remedy. A read-only store opens; only what writes into it then fails. */
+int image_store_open(
+	struct image_store **out, const struct image_store_options *options, struct error *err);
+void image_store_free(struct image_store *s); /* images that are open stay valid */
+
+/* Called on the caller's thread; any member may be NULL. Between two stage() calls done grows up to
+ * total, in bytes; total 0 means unknown. */
+struct image_progress {
+	void (*stage)(void *opaque, const char *what); /* "Downloading 77 packages" */
+	void (*bytes)(void *opaque, uint64_t done, uint64_t total);
+	void *opaque;
+};
+
+enum image_kind {
+	IMAGE_ROOTFS,	    /* a file tree with a configuration */
+	IMAGE_BOOT,	    /* kernel, initramfs, modules */
+	IMAGE_UNCONFIGURED, /* a file tree that `dpkg --configure -a` has still to finish */
+};
+
+struct image_layer {
+	char digest[IMAGE_DIGEST_LEN + 1];
+	char *media_type; /* "application/vnd.oci.image.layer.v1.tar" is an uncompressed tar */
+	uint64_t size;	  /* bytes */
+	int fd;	    /* read-only, of the whole blob; owned by the image; holds a shared flock */
+	char *path; /* absolute, for messages */
+};
+
+/* An image opened for use. While it is open (in any process that holds one of the layer
+ * descriptors) image_remove() refuses it with -EBUSY. */
+struct image {
+	enum image_kind kind;
+	char *ref;			   /* complete: "debian:trixie" */
+	char *arch;			   /* "riscv64" */
+	char digest[IMAGE_DIGEST_LEN + 1]; /* of the manifest */
+	struct image_layer *layers;	   /* lowest first */
+	size_t n_layers;
+	/* IMAGE_ROOTFS and IMAGE_UNCONFIGURED: the OCI config. Lists end with NULL, never NULL. */
+	char **entrypoint, **cmd, **env;
+	char *workdir; /* "/" when the config has none */
+	char *user;    /* "" means root */
+	/* IMAGE_BOOT: indexes into layers, and the kernel's version ("6.12.107+deb13-riscv64"). */
+	size_t kernel, initramfs, modules, busybox;
+	char *kernel_version;
+	int manifest_fd; /* holds a shared flock */
+};
+
+/* ref: NAME[:TAG]; arch: NULL is the host's. -ENOENT when the store has no such image. Sizes are
+ * checked at once, digests of layers only by image_verify(). Needs no network and writes nothing.
+ */
+int image_open(struct image_store *s, const char *ref, const char *arch, struct image **out,
+	struct error *err);
+/* The boot image for `ref` ("debian", "debian:trixie" or "debian-boot:trixie"). */
+int boot_open(struct image_store *s, const char *ref, const char *arch, struct image **out,
+	struct error *err);
+void image_free(struct image *img);
+
+/* Writes everything into tar_fd as one uncompressed tar of the configured tree, "./" upward, then
+ * returns (tar_fd stays the caller's). It runs a machine on `unconfigured`; the stream is hostile.
+ * Its writes fail with EPIPE once the stream was refused; the pull then reports the reason, not the
+ * callback's. */
+typedef int image_configure_fn(
+	void *opaque, const struct image *unconfigured, int tar_fd, struct error *err);
+
+struct image_pull_options {
+	const struct image_progress *progress; /* or NULL */
+	image_configure_fn *configure;	       /* NULL: the pull ends with the unconfigured image */
+	void *opaque;			       /* of configure */
+	bool refresh;			       /* ask the archive even if the store has the image */
+};
+
+/* Gets ref for arch. Without refresh, an image that is there is a success at once, without network.
+ * An unconfigured one that an interrupted pull left is configured without a new download. Two pulls
+ * at once wait for each other. -ENOENT unknown name or suite, -EKEYREJECTED bad signature, -EBADMSG
+ * damaged or wrong data, -ENETUNREACH/-EHOSTUNREACH/-ETIMEDOUT no network, -ENOSPC, -EACCES. */
+int image_pull(struct image_store *s, const char *ref, const char *arch,
+	const struct image_pull_options *options, struct error *err);
+/* The boot image that belongs to ref ("debian:trixie"); configure is not used. */
+int boot_pull(struct image_store *s, const char *ref, const char *arch,
+	const struct image_pull_options *options, struct error *err);
+
+/* What image_commit_layer() writes into the OCI config. */
+struct image_config {
+	const char *ref, *arch;
+	const char *const *entrypoint, *const *cmd, *const *env; /* NULL or ends with NULL */
+	const char *workdir, *user;				 /* NULL: "/", root */
+	const char *created;					 /* RFC 3339, or NULL */
+};
+
+/* Makes an image of one layer from a tar stream (pipe, socket or file; read up to the end of the
+ * archive). Entries are checked and rewritten: clean relative paths, no device nodes, nothing below
+ * dev, proc, run, sys and tmp, hard links only to files of the stream. limit_bytes bounds the layer
+ * (0: 16 GiB). */
+int image_commit_layer(struct image_store *s, int tar_fd, const struct image_config *config,
+	uint64_t limit_bytes, const struct image_progress *progress, struct error *err);
+
+/* One line of a listing. */
+struct image_info {
+	enum image_kind kind;
+	char *ref, *arch;
+	char digest[IMAGE_DIGEST_LEN + 1]; /* of the manifest */
+	char *created;			   /* RFC 3339, "" when unknown */
+	uint64_t size;			   /* bytes of all blobs, shared ones counted each time */
+	bool damaged;			   /* a blob is missing or has the wrong size: pull again */
+};
+
+/* Sorted by ref, then arch. free with image_list_free(). */
+int image_list(struct image_store *s, struct image_info **out, size_t *n, struct error *err);
+void image_list_free(struct image_info *list, size_t n);
+
+/* {"ref", "arch", "kind", "digest", "size", "manifest": {…}, "config": {…}}, indented. */
+int image_inspect(struct image_store *s, const char *ref, const char *arch, struct strbuf *json,
+	struct error *err);
+/* Reads every blob of the image and compares size and SHA-256. -EBADMSG names the first bad one. */
+int image_verify(struct image_store *s, const char *ref, const char *arch,
+	const struct image_progress *progress, struct error *err);
+/* Removes the reference and the blobs that nothing uses any more; *freed_bytes may be NULL.
+ * arch NULL: all architectures. -ENOENT; -EBUSY while an instance uses it. */
+int image_remove(struct image_store *s, const char *ref, const char *arch, uint64_t *freed_bytes,
+	struct error *err);
+/* Removes downloaded packages and indexes. */
+int image_cache_clean(struct image_store *s, uint64_t *freed_bytes, struct error *err);
+
+const char *image_kind_name(enum image_kind kind); /* "image", "boot", "unconfigured" */
+const char *image_host_arch(void);		   /* OCI name; "unknown" when there is none */
+const char *image_store_home(const struct image_store *s);
+
+#endif
