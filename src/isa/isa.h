@@ -52,7 +52,11 @@ struct cpu_head {
 	} reservation;
 	uint32_t fp_flags;      /* sticky host flags harvested so far, as FE_* of <fenv.h> */
 	uint64_t insns_retired; /* counted per block */
-	struct tlb *tlb;        /* the software TLB of the current mode, see mem/tlb.h */
+	struct tlb *tlb;        /* the software TLB of the current mode: one of tlbs[], see mem/tlb.h */
+	struct tlb *tlbs;       /* all that the CPU has, one per mode and address space; set by init */
+	unsigned tlb_count;     /* a page that now holds code must be protected in each */
+	uint32_t mapping_epoch; /* grows when a TLB was flushed or the address space changed; a mere
+				   change of mode shows in translation_flags */
 	struct memory *memory;
 	const struct cpu_env *env;
 	const struct isa *isa;
