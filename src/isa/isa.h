@@ -24,13 +24,27 @@ struct cpu_env {
 	bool (*mmio_write)(void *opaque, gpa_t addr, unsigned bytes, uint64_t value);
 	/* The environment call to the layer above the guest's highest mode (RISC-V: SBI). */
 	void (*firmware_call)(void *opaque, void *cpu);
-	/* The timer that becomes pending at deadline_ns (CLOCK_MONOTONIC; UINT64_MAX: never). */
+	/* Lowers isa->timer_line and raises it again (isa->set_irq) at deadline_ns (CLOCK_MONOTONIC;
+	 * UINT64_MAX: never; in the past: at once). */
 	void (*set_timer)(void *opaque, uint64_t deadline_ns);
 	/* Makes other CPUs see code that was written: a fence.i has been executed. */
 	void (*code_fence)(void *opaque);
-	/* Waits for an interrupt; returns when cpu_head.attention is set. */
+	/* Waits for an interrupt; returns when isa->wakes() or when the vCPU has other business. */
 	void (*wait_for_interrupt)(void *opaque);
+
+	/* Memory accesses that miss in the TLB: misaligned across pages, devices, pages with code,
+	 * faults. For executors; also for helpers that access guest memory. addr is virtual.
+	 * mem_flags: enum ir_mem_flag. false: cpu_head.fault is set and nothing was done. */
+	bool (*load)(void *cpu, uint64_t addr, unsigned bytes, unsigned mem_flags, uint64_t *value);
+	bool (*store)(void *cpu, uint64_t addr, unsigned bytes, unsigned mem_flags, uint64_t value);
+	/* Host address for one atomic access, naturally aligned; NULL: cpu_head.fault is set. write:
+	 * the page counts as written before this returns, so use the pointer at once. */
+	void *(*atomic)(void *cpu, uint64_t addr, unsigned bytes, bool write);
 };
+
+/* Temporaries of one block that an executor keeps in memory. A guest instruction must need fewer
+ * at a time. */
+enum { CPU_SCRATCH = 128 };
 
 /* The head of every architecture's CPU state. The vCPU's thread owns it all; fields marked
  * [any thread] are atomic. */
@@ -50,6 +64,7 @@ struct cpu_head {
 		uint8_t bytes;
 		gva_t addr;
 	} reservation;
+	bool fpu_entered;       /* the host's FPU is in the guest's mode (isa/fpu.h) */
 	uint32_t fp_flags;      /* sticky host flags harvested so far, as FE_* of <fenv.h> */
 	uint64_t insns_retired; /* counted per block */
 	struct tlb *tlb;        /* the software TLB of the current mode: one of tlbs[], see mem/tlb.h */
@@ -60,6 +75,8 @@ struct cpu_head {
 	struct memory *memory;
 	const struct cpu_env *env;
 	const struct isa *isa;
+	uint64_t zero;                 /* always 0: an operand for executors */
+	uint64_t scratch[CPU_SCRATCH]; /* the executor's; of no meaning outside a block */
 };
 
 /* How a virtual address maps, as isa->translate found it. */
@@ -73,7 +90,8 @@ struct isa {
 	const char *name;               /* "riscv64" */
 	size_t state_bytes;             /* of the CPU state, struct cpu_head first */
 	unsigned min_insn_bytes;        /* alignment of code: 2 for RISC-V with C */
-	struct ir_target target;
+	struct ir_target target;        /* slots lie in the first 64 KiB of the state */
+	unsigned timer_line;            /* the interrupt line of env.set_timer */
 
 	void (*init)(void *cpu, unsigned hart_id); /* all of the state beyond what cpu/ sets in the head */
 	void (*done)(void *cpu);

@@ -32,9 +32,9 @@ static inline void *tlb_lookup(struct tlb *t, uint64_t va, unsigned bytes, size_
 {
 	struct tlb_entry *e = tlb_slot(t, va);
 	uint64_t tag = *(uint64_t *)((char *)e + tag_offset);
-	/* The last byte's page must be the tag's too, or the access crosses into the next page. */
-	if (UNLIKELY(((va + bytes - 1) & ~(uint64_t)(GUEST_PAGE_BYTES - 1)) != tag ||
-		    (va & ~(uint64_t)(GUEST_PAGE_BYTES - 1)) != tag))
+	/* One comparison, of the last byte's page: a tag in this slot is never that of the page after
+	 * va's (its slot is another), so an access that crosses misses too. */
+	if (UNLIKELY(((va + bytes - 1) & ~(uint64_t)(GUEST_PAGE_BYTES - 1)) != tag))
 		return NULL;
 	return (void *)(va + e->addend);
 }
