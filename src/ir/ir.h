@@ -27,7 +27,7 @@ typedef uint32_t ir_ref;
 enum ir_type { IR_VOID, IR_I8, IR_I16, IR_I32, IR_I64, IR_F32, IR_F64, IR_TYPE_COUNT };
 
 enum ir_op {
-#define IR_OP(id, name, nargs, flags) IR_##id,
+#define IR_OP(id, name, nargs, sig, flags) IR_##id,
 #include "ir/ops.h"
 #undef IR_OP
 	IR_OP_COUNT
@@ -45,6 +45,7 @@ enum ir_op_flag {
 
 struct ir_op_info {
 	const char *name;
+	const char *sig; /* types, see ops.h */
 	uint8_t nargs;
 	uint8_t flags; /* enum ir_op_flag */
 };
@@ -128,6 +129,8 @@ struct ir_target {
 	unsigned helper_count;
 };
 
+enum { IR_CONST_CACHE = 32 };
+
 struct ir_func {
 	const struct ir_target *target;
 	struct arena *arena; /* not owned */
@@ -139,6 +142,7 @@ struct ir_func {
 	uint32_t bytes;    /* guest code bytes covered by block 0 (a lifter sets it) */
 	uint32_t insns;    /* guest instructions in it */
 	bool open;         /* a block is being built */
+	ir_ref const_cache[IR_CONST_CACHE]; /* the builder's: constants of the current block */
 };
 
 /* --- building (ir/build.c) ------------------------------------------------------------------
@@ -179,6 +183,10 @@ static inline bool ir_is_const(const struct ir_func *f, ir_ref r)
 	return r != IR_NONE && f->ins[r].op == IR_CONST;
 }
 unsigned ir_type_bytes(enum ir_type t); /* 0 for IR_VOID */
+bool ir_type_is_int(enum ir_type t);
+bool ir_type_is_float(enum ir_type t);
+const char *ir_type_name(enum ir_type t);
+uint64_t ir_type_mask(enum ir_type t); /* the bits of a value of the type */
 
 /* --- checking and printing ------------------------------------------------------------------- */
 /* 0, or -EBADMSG naming the instruction and the broken rule. */

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+// What an integer op comes to when arguments are constant, or when an identity makes it one of its
+// arguments. Used while building and by pass_fold.
+#ifndef STRATA_IR_FOLD_H
+#define STRATA_IR_FOLD_H
+
+#include "ir/ir.h"
+
+struct ir_folded {
+	enum { IR_FOLD_NOTHING, IR_FOLD_CONST, IR_FOLD_VALUE } kind;
+	uint64_t value; /* IR_FOLD_CONST */
+	ir_ref ref;	/* IR_FOLD_VALUE */
+};
+
+struct ir_folded ir_fold(const struct ir_func *f, const struct ir_ins *i);
+
+#endif
