@@ -204,7 +204,8 @@ static void put_list(struct writer *w, const struct field *f, const uint8_t *bas
 
 static void put_record(struct writer *w, const struct record *r, const uint8_t *base)
 {
-	for (const struct field *f = r->fields; f < r->fields + r->n; f++) {
+	for (size_t i = 0; i < r->n; i++) {
+		const struct field *f = &r->fields[i];
 		uint8_t number[8];
 		const char *s;
 		switch (f->kind) {
@@ -289,9 +290,9 @@ static bool is_string(const struct raw_field *v)
 
 static const struct field *find_field(const struct record *r, uint16_t tag)
 {
-	for (const struct field *f = r->fields; f < r->fields + r->n; f++) {
-		if (f->tag == tag)
-			return f;
+	for (size_t i = 0; i < r->n; i++) {
+		if (r->fields[i].tag == tag)
+			return &r->fields[i];
 	}
 	return NULL;
 }
