@@ -46,7 +46,7 @@ void command_new(struct agent *a, struct conn *control, const struct agent_exec 
 int command_attach(struct agent *a, const struct agent_attach *request, int fd, struct error *err);
 void command_signal(struct command *cmd, uint32_t number);
 void command_resize(struct command *cmd, uint32_t rows, uint32_t cols);
-void command_abandon(struct command *cmd);              /* its control connection is gone */
+void command_abandon(struct command *cmd); /* its control connection is gone */
 void command_reaped(struct agent *a, pid_t pid, int wait_status); /* any process that ended */
 /* The connection's command, kept by conn.c. */
 void conn_set_command(struct conn *c, struct command *cmd);
@@ -66,7 +66,7 @@ int user_find(const char *spec, struct user *out, struct error *err);
 struct spawn {
 	const struct agent_exec *request;
 	const struct agent_strings *env; /* of SETUP */
-	int stdio[3]; /* the child's ends; with a terminal all are its slave */
+	int stdio[3];			 /* the child's ends; with a terminal all are its slave */
 };
 /* *exit_status is 126 or 127 when the command itself is at fault. */
 int spawn(const struct spawn *s, pid_t *pid, uint32_t *exit_status, struct error *err);

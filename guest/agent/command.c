@@ -76,8 +76,8 @@ static void on_stream_done(void *opaque, enum relay_end end, int code)
 {
 	struct stream *s = opaque;
 	struct command *cmd = s->cmd;
-	/* Either side learns it from its descriptor: end of file, or a broken pipe. On a terminal the
-	 * end of input is no hang-up: the output direction still holds the master. */
+	/* Either side learns it from its descriptor: end of file, or a broken pipe. On a terminal
+	 * the end of input is no hang-up: the output direction still holds the master. */
 	stream_close(s);
 	free_when_over(cmd);
 }
@@ -167,11 +167,10 @@ static int start_relays(struct command *cmd, struct error *err)
 static void command_start(struct command *cmd)
 {
 	struct error err _error_ = ERROR_INIT;
-	struct spawn s = {
-		.request = &cmd->request, .env = &cmd->agent->env, .stdio = {-1, -1, -1}};
+	struct spawn s = {.request = &cmd->request, .env = &cmd->agent->env, .stdio = {-1, -1, -1}};
 	uint32_t exit_status = 0;
-	int r = cmd->request.tty ? open_terminal(cmd, s.stdio, &err) :
-				   open_pipes(cmd, s.stdio, &err);
+	int r = cmd->request.tty ? open_terminal(cmd, s.stdio, &err)
+				 : open_pipes(cmd, s.stdio, &err);
 	if (!r)
 		r = spawn(&s, &cmd->pid, &exit_status, &err);
 	for (int i = 0; i < (cmd->request.tty ? 1 : 3); i++) {
@@ -198,16 +197,15 @@ int command_attach(struct agent *a, const struct agent_attach *request, int fd, 
 	if (!cmd || cmd->pid)
 		return error_set(err, ENOENT, "no command waits for streams with this token");
 	if (request->stream >= cmd->n_streams)
-		return error_set(err, EINVAL, "stream %u of %u", (unsigned)request->stream,
-			cmd->n_streams);
+		return error_set(
+			err, EINVAL, "stream %u of %u", (unsigned)request->stream, cmd->n_streams);
 	struct stream *s = &cmd->streams[request->stream];
 	if (s->socket >= 0)
-		return error_set(err, EBUSY, "stream %u is attached already",
-			(unsigned)request->stream);
+		return error_set(
+			err, EBUSY, "stream %u is attached already", (unsigned)request->stream);
 	/* DONE must precede the stream's bytes. So few bytes always fit into a new connection. */
 	uint8_t frame[AGENT_FRAME_HEAD];
-	ssize_t n = agent_encode(
-		&(struct agent_message){AGENT_DONE}, frame, sizeof(frame), err);
+	ssize_t n = agent_encode(&(struct agent_message){AGENT_DONE}, frame, sizeof(frame), err);
 	if (n < 0 || send(fd, frame, (size_t)n, MSG_NOSIGNAL) != n)
 		return error_set(err, EIO, "cannot answer");
 	s->socket = fd;

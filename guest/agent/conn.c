@@ -78,8 +78,8 @@ static void cut_off(struct conn *c)
 static void flush(struct conn *c)
 {
 	while (c->out_start < c->out_end) {
-		ssize_t n = send(c->fd, c->out + c->out_start, c->out_end - c->out_start,
-			MSG_NOSIGNAL);
+		ssize_t n =
+			send(c->fd, c->out + c->out_start, c->out_end - c->out_start, MSG_NOSIGNAL);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0 && errno == EAGAIN) {
@@ -120,10 +120,10 @@ void conn_send(struct conn *c, const struct agent_message *m)
 
 void conn_send_error(struct conn *c, const struct error *err, uint32_t exit_status)
 {
-	struct agent_message m = {AGENT_ERROR,
-		.error = {.code = err->code > 0 ? (uint32_t)err->code : EIO,
-			.exit_status = exit_status,
-			.message = err->message ? err->message : "failed"}};
+	struct agent_message m = {
+		AGENT_ERROR, .error = {.code = err->code > 0 ? (uint32_t)err->code : EIO,
+				     .exit_status = exit_status,
+				     .message = err->message ? err->message : "failed"}};
 	conn_send(c, &m);
 }
 

@@ -124,7 +124,7 @@ int main(int argc, char **argv)
 		if (!strcmp(argv[i], "--no-init"))
 			a.is_init = false;
 		else if (!strcmp(argv[i], "--listen") && i + 1 < argc &&
-			!strncmp(argv[i + 1], "unix:", 5))
+			 !strncmp(argv[i + 1], "unix:", 5))
 			unix_path = argv[++i] + 5;
 		else if (getpid() != 1) /* the kernel hands init words that it does not know */
 			return fprintf(stderr,

@@ -15,7 +15,7 @@
 #include "base/log.h"
 #include "base/strbuf.h"
 
-#define STAGE   "/.strata"
+#define STAGE	"/.strata"
 #define NEWROOT STAGE "/root"
 
 /* "/dev/vdX" of the virtio disk with that serial number. */
@@ -95,7 +95,8 @@ static int mount_overlay(const struct agent_setup *s, struct error *err)
 			return r;
 		mkdir(STAGE "/upper/upper", 0755);
 		mkdir(STAGE "/upper/work", 0755);
-		strbuf_adds(&options, ",upperdir=" STAGE "/upper/upper,workdir=" STAGE "/upper/work");
+		strbuf_adds(
+			&options, ",upperdir=" STAGE "/upper/upper,workdir=" STAGE "/upper/work");
 	}
 	make_directories(NEWROOT, 0755);
 	if (mount("overlay", NEWROOT, "overlay", s->upper ? 0 : MS_RDONLY, options.data) < 0)
@@ -153,7 +154,7 @@ static int enter_root(bool is_initramfs, struct error *err)
 	}
 	/* Only ever what is in memory: a mistake here would delete somebody's files. */
 	bool in_memory = old >= 0 && !fstatfs(old, &fs) &&
-		(fs.f_type == RAMFS_MAGIC || fs.f_type == TMPFS_MAGIC);
+			 (fs.f_type == RAMFS_MAGIC || fs.f_type == TMPFS_MAGIC);
 	if (is_initramfs && in_memory && !fstat(old, &st))
 		empty_directory(old, st.st_dev);
 	else if (old >= 0)

@@ -91,7 +91,7 @@ static bool scan_groups(const char *group, struct user *out)
 				found = true;
 			}
 		} else if (out->name && out->n_groups < ARRAY_SIZE(out->groups) &&
-			list_has(v[3], out->name)) {
+			   list_has(v[3], out->name)) {
 			out->groups[out->n_groups++] = gid;
 		}
 	}
@@ -144,7 +144,7 @@ static void env_put(struct environment *e, const char *assignment)
 	size_t name = strcspn(assignment, "=");
 	if (!assignment[name] || !name)
 		return;
-	vec_for_each(v, &e->vars) {
+	vec_for_each (v, &e->vars) {
 		if (!strncmp(*v, assignment, name + 1)) {
 			free(*v);
 			*v = xstrdup(assignment);
@@ -191,7 +191,7 @@ static void env_build(struct environment *e, const struct spawn *s, const struct
 
 static void env_done(struct environment *e)
 {
-	vec_for_each(v, &e->vars)
+	vec_for_each (v, &e->vars)
 		free(*v);
 	vec_done(&e->vars);
 }
@@ -278,8 +278,7 @@ static _Noreturn void child_run(const struct spawn *s, const struct user *u, cha
 	child_fail(report_fd, "");
 }
 
-static int child_report(
-	int fd, const char *program, uint32_t *exit_status, struct error *err)
+static int child_report(int fd, const char *program, uint32_t *exit_status, struct error *err)
 {
 	struct child_failure f = {0};
 	ssize_t n;

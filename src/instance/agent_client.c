@@ -40,10 +40,10 @@ static int connect_socket(const struct agent_address *a, struct error *err)
 {
 	/* Through /proc the path stays short enough for a socket address. */
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	int n = a->dir_fd == AT_FDCWD ?
-		snprintf(address.sun_path, sizeof(address.sun_path), "%s", a->name) :
-		snprintf(address.sun_path, sizeof(address.sun_path), "/proc/self/fd/%d/%s",
-			a->dir_fd, a->name);
+	int n = a->dir_fd == AT_FDCWD
+			? snprintf(address.sun_path, sizeof(address.sun_path), "%s", a->name)
+			: snprintf(address.sun_path, sizeof(address.sun_path),
+				  "/proc/self/fd/%d/%s", a->dir_fd, a->name);
 	if (n < 0 || (size_t)n >= sizeof(address.sun_path))
 		return error_set(err, ENAMETOOLONG, "%s: too long for a socket", a->name);
 	int fd _close_ = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -71,8 +71,10 @@ static int handshake(int fd, uint32_t port, const struct agent_wait *w, struct e
 		if (got <= 0)
 			return error_set(err, ECONNREFUSED, "nothing listens in the guest yet");
 		if (line[len++] == '\n')
-			return strncmp(line, "OK ", 3) ?
-				error_set(err, EPROTO, "the monitor's answer is no OK line") : 0;
+			return strncmp(line, "OK ", 3)
+				       ? error_set(
+						 err, EPROTO, "the monitor's answer is no OK line")
+				       : 0;
 	}
 	return error_set(err, EPROTO, "the monitor's answer is too long");
 }
@@ -159,8 +161,9 @@ int agent_call(struct agent_conn *c, const struct agent_message *request, enum a
 		return r;
 	if (answer->type == AGENT_ERROR) {
 		/* The guest chose the number: any int, but never success. */
-		int code = answer->error.code > 0 && answer->error.code < 4096 ?
-			(int)answer->error.code : EIO;
+		int code = answer->error.code > 0 && answer->error.code < 4096
+				   ? (int)answer->error.code
+				   : EIO;
 		return error_set(err, code, "%s", answer->error.message);
 	}
 	if (answer->type != expected)

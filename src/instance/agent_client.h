@@ -9,15 +9,15 @@
 #include "wire/agent_proto.h"
 
 struct agent_address {
-	int dir_fd;       /* directory of the socket, or AT_FDCWD */
+	int dir_fd;	  /* directory of the socket, or AT_FDCWD */
 	const char *name; /* of the socket */
-	uint32_t port;    /* vsock port for the CONNECT line; 0: the socket is the agent's own */
+	uint32_t port;	  /* vsock port for the CONNECT line; 0: the socket is the agent's own */
 };
 
 /* How long a call may take, and what ends it early. */
 struct agent_wait {
 	uint64_t deadline_ns; /* CLOCK_MONOTONIC; 0: no limit */
-	int watch_fd;         /* readable: give up with -ECANCELED; -1: nothing to watch */
+	int watch_fd;	      /* readable: give up with -ECANCELED; -1: nothing to watch */
 };
 
 struct agent_conn;

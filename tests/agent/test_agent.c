@@ -31,8 +31,8 @@ static pid_t start_agent(void)
 	int n = 0;
 	for (int i = 0; i < agent_argc && n < 10; i++)
 		argv[n++] = agent_argv[i];
-	argv[n++] = (char *)(uintptr_t)"--no-init";
-	argv[n++] = (char *)(uintptr_t)"--listen";
+	argv[n++] = (char *)(uintptr_t) "--no-init";
+	argv[n++] = (char *)(uintptr_t) "--listen";
 	argv[n++] = listen;
 	argv[n] = NULL;
 	pid_t pid = fork();
@@ -94,13 +94,14 @@ static void feed(int *fd, const char *input, size_t len, size_t *fed)
 }
 
 /* Pumps a process to its end. hold_stdin: leave its input open. */
-static void pump(struct agent_process *p, const char *input, size_t len, bool hold_stdin,
-	struct run *r)
+static void pump(
+	struct agent_process *p, const char *input, size_t len, bool hold_stdin, struct run *r)
 {
 	size_t fed = 0;
 	bool exited = false;
 	uint64_t end = clock_monotonic_ns() + 20 * NS_PER_SEC;
-	while ((!exited || p->streams[1] >= 0 || p->streams[2] >= 0) && clock_monotonic_ns() < end) {
+	while ((!exited || p->streams[1] >= 0 || p->streams[2] >= 0) &&
+		clock_monotonic_ns() < end) {
 		struct pollfd f[4] = {{p->streams[1], POLLIN, 0}, {p->streams[2], POLLIN, 0},
 			{hold_stdin ? -1 : p->streams[0], POLLOUT, 0},
 			{exited ? -1 : agent_conn_fd(p->control), POLLIN, 0}};
@@ -153,7 +154,8 @@ static struct run run_request(const struct agent_exec *request, const char *inpu
 
 #define ARGV(...)                                                                                  \
 	{                                                                                          \
-		(const char *[]){__VA_ARGS__}, sizeof((const char *[]){__VA_ARGS__}) / sizeof(char *) \
+		(const char *[]){__VA_ARGS__},                                                     \
+			sizeof((const char *[]){__VA_ARGS__}) / sizeof(char *)                     \
 	}
 
 static struct run run_shell(const char *script)
@@ -291,8 +293,9 @@ static void losing_the_host_ends_the_command(void)
 {
 	char path[120];
 	snprintf(path, sizeof(path), "%s.trap", socket_path);
-	char *script _free_ =
-		xasprintf("trap 'echo hup > %s; exit' HUP; while :; do sleep 0.1; done", path);
+	char *script _free_ = xasprintf(
+		"exec 2>/dev/null; trap 'echo hup > %s; exit' HUP; while :; do sleep 0.1; done",
+		path);
 	struct agent_exec e = {.argv = ARGV("sh", "-c", script), .cwd = "/"};
 	struct agent_process p;
 	struct run r _run_ = {.status = -1};
@@ -307,8 +310,8 @@ static void losing_the_host_ends_the_command(void)
 
 static void terminal(void)
 {
-	struct agent_exec e = {
-		.argv = ARGV("sh", "-c", "test -t 0 -a -t 2; echo $?; stty size; read x; stty size"),
+	struct agent_exec e = {.argv = ARGV("sh", "-c",
+				       "test -t 0 -a -t 2; echo $?; stty size; read x; stty size"),
 		.cwd = "/",
 		.tty = true,
 		.rows = 33,
@@ -447,8 +450,10 @@ int main(int argc, char **argv)
 	agent_argv = argv + 1;
 	agent_argc = argc - 1;
 	const char *tmp = getenv("TMPDIR");
-	snprintf(socket_path, sizeof(socket_path), "%s/agent-%d.sock", tmp ? tmp : "/tmp", getpid());
+	snprintf(
+		socket_path, sizeof(socket_path), "%s/agent-%d.sock", tmp ? tmp : "/tmp", getpid());
 	pid_t pid = start_agent();
+	agent_conn_free(connect_agent()); /* waits until it listens */
 	RUN(streams_and_status);
 	RUN(a_large_stream_is_exact);
 	RUN(environment_and_directory);
