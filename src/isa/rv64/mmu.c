@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: Apache-2.0
+// Address translation: Sv39 and Sv48 with Svadu, Svpbmt, Svnapot (privileged specification, 10.3 to
+// 10.5, chapters 11 to 13), and the sets of TLBs.
+#include "isa/rv64/internal.h"
+
+#define PTE_V	      (UINT64_C(1) << 0)
+#define PTE_R	      (UINT64_C(1) << 1)
+#define PTE_W	      (UINT64_C(1) << 2)
+#define PTE_X	      (UINT64_C(1) << 3)
+#define PTE_U	      (UINT64_C(1) << 4)
+#define PTE_G	      (UINT64_C(1) << 5)
+#define PTE_A	      (UINT64_C(1) << 6)
+#define PTE_D	      (UINT64_C(1) << 7)
+#define PTE_PPN_SHIFT 10
+#define PTE_PPN_MASK  ((UINT64_C(1) << 44) - 1)
+#define PTE_RESERVED  (UINT64_C(0x7f) << 54)
+#define PTE_PBMT      (UINT64_C(3) << 61)
+#define PTE_N	      (UINT64_C(1) << 63)
+
+enum { VPN_BITS = 9, NAPOT_BITS = 4, MAX_RETRIES = 1000 };
+
+/* --- sets of TLBs
+ * ----------------------------------------------------------------------------------- */
+static enum rv64_tlb_mode tlb_mode(const struct rv64_cpu *c)
+{
+	if (c->priv == RV64_USER)
+		return RV64_TLB_USER;
+	return c->sstatus & SSTATUS_SUM ? RV64_TLB_SUPERVISOR_SUM : RV64_TLB_SUPERVISOR;
+}
+
+static struct tlb *space_tlb(struct rv64_cpu *c, unsigned space, unsigned mode)
+{
+	return &c->tlbs[space * RV64_TLB_MODES + mode];
+}
+
+void rv64_mmu_mode_changed(struct rv64_cpu *c)
+{
+	c->head.tlb = space_tlb(c, c->space, tlb_mode(c));
+}
+
+static void flush_space(struct rv64_cpu *c, unsigned space)
+{
+	for (unsigned mode = 0; mode < RV64_TLB_MODES; mode++) {
+		if (c->spaces[space].filled[mode])
+			tlb_flush(space_tlb(c, space, mode));
+		c->spaces[space].filled[mode] = false;
+	}
+	c->spaces[space].large_low = UINT64_MAX;
+	c->spaces[space].large_high = 0;
+	c->head.mapping_epoch++;
+}
+
+void rv64_mmu_mxr_changed(struct rv64_cpu *c)
+{
+	for (unsigned space = 0; space < RV64_SPACES; space++)
+		flush_space(c, space);
+}
+
+void rv64_mmu_init(struct rv64_cpu *c)
+{
+	for (unsigned n = 0; n < ARRAY_SIZE(c->tlbs); n++)
+		tlb_flush(&c->tlbs[n]);
+	for (unsigned space = 0; space < RV64_SPACES; space++) {
+		c->spaces[space].satp = 0;
+		flush_space(c, space);
+	}
+	c->space = 0;
+	c->next_space = 1;
+	c->spaces[0].satp = c->satp;
+	c->head.tlbs = c->tlbs;
+	c->head.tlb_count = ARRAY_SIZE(c->tlbs);
+	rv64_mmu_mode_changed(c);
+}
+
+void rv64_mmu_set_satp(struct rv64_cpu *c, uint64_t satp)
+{
+	if (satp == c->satp)
+		return;
+	c->satp = satp;
+	unsigned space = 0;
+	while (space < RV64_SPACES && c->spaces[space].satp != satp)
+		space++;
+	if (space == RV64_SPACES) {
+		space = c->next_space;
+		c->next_space = (c->next_space + 1) % RV64_SPACES;
+		flush_space(c, space);
+		c->spaces[space].satp = satp;
+	}
+	c->space = space;
+	c->head.mapping_epoch++;
+	rv64_mmu_mode_changed(c);
+}
+
+static void fence_space(struct rv64_cpu *c, unsigned space, uint64_t start, uint64_t last)
+{
+	bool large = start <= c->spaces[space].large_high && last >= c->spaces[space].large_low;
+	if (large || (last - start) / GUEST_PAGE_BYTES >= TLB_ENTRIES / 4) {
+		flush_space(c, space);
+		return;
+	}
+	for (unsigned mode = 0; mode < RV64_TLB_MODES; mode++) {
+		struct tlb *tlb = space_tlb(c, space, mode);
+		if (!c->spaces[space].filled[mode])
+			continue;
+		for (uint64_t page = start; page - start <= last - start; page += GUEST_PAGE_BYTES)
+			tlb_flush_page(tlb, GVA(page));
+	}
+	c->head.mapping_epoch++;
+}
+
+void rv64_fence_vma(struct rv64_cpu *c, uint64_t start, uint64_t bytes, uint64_t asid)
+{
+	if (!bytes)
+		return;
+	uint64_t last;
+	if (add_overflows(start, bytes - 1, &last))
+		last = UINT64_MAX;
+	start = align_down(start, GUEST_PAGE_BYTES);
+	for (unsigned space = 0; space < RV64_SPACES; space++) {
+		uint64_t satp = c->spaces[space].satp;
+		if (asid == RV64_ALL_ASIDS || (satp >> SATP_ASID_SHIFT & SATP_ASID_MASK) == asid)
+			fence_space(c, space, start, last);
+	}
+}
+
+/* --- the walk
+ * ----------------------------------------------------------------------------------------- */
+static int page_fault(struct rv64_cpu *c, gva_t addr, enum isa_access access)
+{
+	static const uint8_t causes[] = {
+		[ISA_READ] = RV64_CAUSE_LOAD_PAGE,
+		[ISA_WRITE] = RV64_CAUSE_STORE_PAGE,
+		[ISA_EXEC] = RV64_CAUSE_FETCH_PAGE,
+	};
+	rv64_raise(c, causes[access], addr.v);
+	return -EFAULT;
+}
+
+static int access_fault(struct rv64_cpu *c, gva_t addr, enum isa_access access)
+{
+	rv64_access_fault(c, addr, access);
+	return -EFAULT;
+}
+
+/* What a leaf allows in the current mode. */
+static void permissions(const struct rv64_cpu *c, uint64_t pte, struct isa_mapping *m)
+{
+	bool user_page = pte & PTE_U, user = c->priv == RV64_USER;
+	bool data = user ? user_page : !user_page || (c->sstatus & SSTATUS_SUM);
+	bool readable = (pte & PTE_R) || ((pte & PTE_X) && (c->sstatus & SSTATUS_MXR));
+	m->readable = data && readable;
+	m->writable = data && (pte & PTE_W);
+	m->executable = (pte & PTE_X) && user_page == user;
+}
+
+static bool allows(const struct isa_mapping *m, enum isa_access access)
+{
+	return access == ISA_READ ? m->readable : access == ISA_WRITE ? m->writable : m->executable;
+}
+
+/* Reserved encodings (10.4.1, chapters 11 and 12). *low_bits: how many bits of the page number come
+ * from the address. */
+static bool leaf_is_valid(uint64_t pte, unsigned level, unsigned *low_bits)
+{
+	uint64_t ppn = pte >> PTE_PPN_SHIFT & PTE_PPN_MASK;
+	*low_bits = level * VPN_BITS;
+	if ((pte & PTE_RESERVED) || (pte & PTE_PBMT) == PTE_PBMT)
+		return false;
+	if (pte & PTE_N) {
+		/* 64 KiB is the only size. */
+		*low_bits = NAPOT_BITS;
+		return level == 0 && (ppn & ((1u << NAPOT_BITS) - 1)) == 1u << (NAPOT_BITS - 1);
+	}
+	return !(ppn & ((UINT64_C(1) << *low_bits) - 1));
+}
+
+static bool table_is_valid(uint64_t pte)
+{
+	return !(pte & (PTE_RESERVED | PTE_PBMT | PTE_N | PTE_D | PTE_A | PTE_U));
+}
+
+static void note_mapping(struct rv64_cpu *c, gva_t addr, unsigned low_bits)
+{
+	c->spaces[c->space].filled[tlb_mode(c)] = true;
+	if (!low_bits)
+		return;
+	uint64_t bytes = UINT64_C(1) << (low_bits + GUEST_PAGE_SHIFT),
+		 low = align_down(addr.v, bytes);
+	uint64_t high = low + bytes - 1;
+	c->spaces[c->space].large_low = MIN(c->spaces[c->space].large_low, low);
+	c->spaces[c->space].large_high = MAX(c->spaces[c->space].large_high, high);
+}
+
+/* Marks the page accessed, or dirty. 1: the entry changed meanwhile, walk again. */
+static int update_pte(
+	struct rv64_cpu *c, gpa_t at, uint64_t pte, enum isa_access access, uint64_t *updated)
+{
+	*updated = pte | PTE_A | (access == ISA_WRITE ? PTE_D : 0);
+	if (*updated == pte)
+		return 0;
+	_Atomic uint64_t *p = memory_write_ptr(c->head.memory, at, sizeof(*p));
+	if (!p)
+		return -EFAULT;
+	uint64_t expected = htole64(pte);
+	return atomic_compare_exchange_strong(p, &expected, htole64(*updated)) ? 0 : 1;
+}
+
+/* One walk. 1: to be tried again. */
+static int walk(struct rv64_cpu *c, gva_t addr, enum isa_access access, struct isa_mapping *out)
+{
+	unsigned levels = c->satp >> SATP_MODE_SHIFT == SATP_SV48 ? 4 : 3;
+	uint64_t table = (c->satp & SATP_PPN_MASK) << GUEST_PAGE_SHIFT, pte, updated;
+	bool global = false;
+	for (unsigned level = levels; level-- > 0;) {
+		unsigned shift = GUEST_PAGE_SHIFT + level * VPN_BITS, low_bits;
+		gpa_t at = GPA(table + (addr.v >> shift & ((1u << VPN_BITS) - 1)) * sizeof(pte));
+		const _Atomic uint64_t *p = memory_read_ptr(c->head.memory, at, sizeof(pte));
+		if (!p)
+			return access_fault(c, addr, access);
+		pte = le64toh(atomic_load_explicit(p, memory_order_acquire));
+		if (!(pte & PTE_V) || (pte & (PTE_R | PTE_W)) == PTE_W)
+			return page_fault(c, addr, access);
+		global |= pte & PTE_G;
+		if (!(pte & (PTE_R | PTE_X))) {
+			if (!table_is_valid(pte))
+				return page_fault(c, addr, access);
+			table = (pte >> PTE_PPN_SHIFT & PTE_PPN_MASK) << GUEST_PAGE_SHIFT;
+			continue;
+		}
+		struct isa_mapping m = {.global = global};
+		permissions(c, pte, &m);
+		if (!leaf_is_valid(pte, level, &low_bits) || !allows(&m, access))
+			return page_fault(c, addr, access);
+		int r = update_pte(c, at, pte, access, &updated);
+		if (r)
+			return r < 0 ? access_fault(c, addr, access) : r;
+		m.writable = m.writable && (updated & PTE_D);
+		uint64_t low_mask = (UINT64_C(1) << low_bits) - 1;
+		uint64_t ppn = (pte >> PTE_PPN_SHIFT & PTE_PPN_MASK & ~low_mask) |
+			       (addr.v >> GUEST_PAGE_SHIFT & low_mask);
+		m.page = GPA(ppn << GUEST_PAGE_SHIFT);
+		*out = m;
+		note_mapping(c, addr, low_bits);
+		return 0;
+	}
+	return page_fault(c, addr, access); /* a table where the last level must have a leaf */
+}
+
+int rv64_translate(void *cpu, gva_t addr, enum isa_access access, struct isa_mapping *out)
+{
+	struct rv64_cpu *c = cpu;
+	uint64_t mode = c->satp >> SATP_MODE_SHIFT;
+	if (mode == SATP_BARE) {
+		*out = (struct isa_mapping){
+			.page = GPA(align_down(addr.v, GUEST_PAGE_BYTES)),
+			.readable = true,
+			.writable = true,
+			.executable = true,
+			.global = true,
+		};
+		note_mapping(c, addr, 0);
+		return 0;
+	}
+	unsigned unused_bits = mode == SATP_SV48 ? 16 : 25;
+	if ((int64_t)(addr.v << unused_bits) >> unused_bits != (int64_t)addr.v)
+		return page_fault(c, addr, access);
+	/* Each retry means that another hart or a device has just changed the entry. */
+	for (unsigned n = 0; n < MAX_RETRIES; n++) {
+		int r = walk(c, addr, access, out);
+		if (r <= 0)
+			return r;
+	}
+	return page_fault(c, addr, access);
+}
