@@ -1,0 +1,381 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "image/fetch_child.h"
+
+#include <curl/curl.h>
+#include <fcntl.h>
+#include <seccomp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define ATTEMPTS	  5
+#define CONNECT_TIMEOUT_S 20L
+#define STALL_SECONDS	  30L /* below STALL_BYTES a second for so long is a failure */
+#define STALL_BYTES	  256L
+#define REDIRECTS_MAX	  5L
+#define REPORT_BYTES	  (128 * KiB) /* progress granularity */
+
+struct transfer {
+	struct fetch_job *job;
+	CURL *easy;
+	uint32_t index;
+	int report_fd;
+	uint64_t size;	     /* bytes in the file so far */
+	uint64_t unreported; /* bytes */
+	unsigned attempts;
+	uint64_t retry_at_ns; /* 0: running or finished */
+	int write_error;      /* errno of the output file */
+	bool too_large;
+};
+
+static void send_record(const struct transfer *t, struct fetch_record *r)
+{
+	r->job = t->index;
+	/* A parent that is gone means that nobody waits for us. */
+	if (write(t->report_fd, r, sizeof(*r)) != sizeof(*r))
+		_exit(1);
+}
+
+static void report_progress(struct transfer *t)
+{
+	struct fetch_record r = {.bytes = (int64_t)t->unreported};
+	if (t->unreported)
+		send_record(t, &r);
+	t->unreported = 0;
+}
+
+static void report_end(struct transfer *t, int result, const char *message)
+{
+	struct fetch_record r = {.done = 1, .result = result};
+	report_progress(t);
+	snprintf(r.message, sizeof(r.message), "%s", message);
+	send_record(t, &r);
+}
+
+static size_t on_body(char *bytes, size_t one, size_t len, void *opaque)
+{
+	struct transfer *t = opaque;
+	if (len > t->job->limit - t->size) {
+		t->too_large = true;
+		return 0;
+	}
+	for (size_t done = 0; done < len;) {
+		ssize_t n = pwrite(t->job->fd, bytes + done, len - done, (off_t)(t->size + done));
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0) {
+			t->write_error = errno;
+			return 0;
+		}
+		done += (size_t)n;
+	}
+	t->size += len;
+	t->unreported += len;
+	if (t->unreported >= REPORT_BYTES)
+		report_progress(t);
+	return len;
+}
+
+/* Drops what is in the file and starts anew. */
+static void start_over(struct transfer *t)
+{
+	struct fetch_record r = {.bytes = -(int64_t)t->size};
+	report_progress(t);
+	if (t->size)
+		send_record(t, &r);
+	t->size = 0;
+	if (ftruncate(t->job->fd, 0) < 0)
+		t->write_error = errno;
+}
+
+static int error_code(const struct transfer *t, CURLcode rc, long status)
+{
+	if (t->write_error)
+		return -t->write_error;
+	if (t->too_large)
+		return -EFBIG;
+	switch (rc) {
+	case CURLE_OK:
+		return 0;
+	case CURLE_COULDNT_RESOLVE_HOST:
+	case CURLE_COULDNT_RESOLVE_PROXY:
+		return -EHOSTUNREACH;
+	case CURLE_COULDNT_CONNECT:
+		return -ENETUNREACH;
+	case CURLE_OPERATION_TIMEDOUT:
+		return -ETIMEDOUT;
+	case CURLE_HTTP_RETURNED_ERROR:
+		return status == 404 || status == 410 ? -ENOENT : status == 403 ? -EACCES : -EIO;
+	case CURLE_OUT_OF_MEMORY:
+		return -ENOMEM;
+	case CURLE_URL_MALFORMAT:
+	case CURLE_UNSUPPORTED_PROTOCOL:
+		return -EINVAL;
+	default:
+		return -EIO;
+	}
+}
+
+static bool worth_retrying(const struct transfer *t, CURLcode rc, long status)
+{
+	if (t->write_error || t->too_large || t->attempts >= ATTEMPTS)
+		return false;
+	switch (rc) {
+	case CURLE_HTTP_RETURNED_ERROR:
+		return status == 429 || status >= 500;
+	case CURLE_PARTIAL_FILE:
+	case CURLE_RECV_ERROR:
+	case CURLE_SEND_ERROR:
+	case CURLE_GOT_NOTHING:
+	case CURLE_HTTP2_STREAM:
+		return true;
+	case CURLE_OPERATION_TIMEDOUT:
+	case CURLE_COULDNT_CONNECT:
+	case CURLE_COULDNT_RESOLVE_HOST:
+		return t->attempts < 2;
+	default:
+		return false;
+	}
+}
+
+static void start(CURLM *multi, struct transfer *t)
+{
+	t->attempts++;
+	t->retry_at_ns = 0;
+	curl_easy_setopt(t->easy, CURLOPT_RESUME_FROM_LARGE, (curl_off_t)t->size);
+	curl_multi_add_handle(multi, t->easy);
+}
+
+static bool setup(struct transfer *t)
+{
+	CURL *e = t->easy = curl_easy_init();
+	if (!e)
+		return false;
+	curl_easy_setopt(e, CURLOPT_URL, t->job->url);
+	curl_easy_setopt(e, CURLOPT_PRIVATE, t);
+	curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);
+	curl_easy_setopt(e, CURLOPT_WRITEDATA, t);
+	curl_easy_setopt(e, CURLOPT_FAILONERROR, 1L);
+	curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 1L);
+	curl_easy_setopt(e, CURLOPT_MAXREDIRS, REDIRECTS_MAX);
+	curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
+	curl_easy_setopt(e, CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
+	curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
+	curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT, CONNECT_TIMEOUT_S);
+	curl_easy_setopt(e, CURLOPT_LOW_SPEED_LIMIT, STALL_BYTES);
+	curl_easy_setopt(e, CURLOPT_LOW_SPEED_TIME, STALL_SECONDS);
+	curl_easy_setopt(e, CURLOPT_USERAGENT, "strata/" STRATA_VERSION);
+	curl_easy_setopt(e, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
+	return true;
+}
+
+/* True when the transfer is over for good. */
+static bool finish(CURLM *multi, struct transfer *t, CURLcode rc)
+{
+	long status = 0;
+	curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
+	curl_multi_remove_handle(multi, t->easy);
+	/* The server cannot resume, or has fewer bytes than we have: begin at 0. */
+	bool range = rc == CURLE_RANGE_ERROR ||
+		     (rc == CURLE_HTTP_RETURNED_ERROR && status == 416) ||
+		     (rc == CURLE_BAD_DOWNLOAD_RESUME);
+	if (range && t->size && t->attempts < ATTEMPTS) {
+		start_over(t);
+		t->retry_at_ns = clock_monotonic_ns();
+		return false;
+	}
+	if (worth_retrying(t, rc, status)) {
+		t->retry_at_ns = clock_monotonic_ns() + (NS_PER_SEC / 4 << t->attempts);
+		return false;
+	}
+	int code = error_code(t, rc, status);
+	char text[160] = "";
+	if (t->write_error)
+		snprintf(text, sizeof(text), "cannot write: %s", strerror(t->write_error));
+	else if (t->too_large)
+		snprintf(text, sizeof(text), "the server sent more than %llu bytes",
+			(unsigned long long)t->job->limit);
+	else if (rc == CURLE_HTTP_RETURNED_ERROR)
+		snprintf(text, sizeof(text), "the server answered with status %ld", status);
+	else if (rc)
+		snprintf(text, sizeof(text), "%s", curl_easy_strerror(rc));
+	report_end(t, code, text);
+	return true;
+}
+
+static void run(CURLM *multi, struct transfer *transfers, size_t n)
+{
+	size_t open_transfers = n;
+	while (open_transfers) {
+		int running, queued;
+		CURLMsg *m;
+		if (curl_multi_perform(multi, &running))
+			_exit(1);
+		while ((m = curl_multi_info_read(multi, &queued))) {
+			struct transfer *t = NULL;
+			if (m->msg != CURLMSG_DONE)
+				continue;
+			CURLcode rc = m->data.result;
+			curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, &t);
+			if (finish(multi, t, rc))
+				open_transfers--;
+		}
+		uint64_t now = clock_monotonic_ns();
+		bool waiting = false;
+		for (size_t i = 0; i < n; i++) {
+			if (transfers[i].retry_at_ns && transfers[i].retry_at_ns <= now)
+				start(multi, &transfers[i]);
+			waiting |= transfers[i].retry_at_ns != 0;
+		}
+		if (open_transfers)
+			curl_multi_poll(multi, NULL, 0, waiting ? 100 : 1000, NULL);
+	}
+}
+
+/* Nothing but our descriptors: the parent's other files are none of our business. */
+static void close_others(const struct fetch_job *jobs, size_t n, int report_fd)
+{
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	for (int fd = 0; fd < 3; fd++)
+		if (null >= 0 && fd != report_fd)
+			dup2(null, fd);
+	struct rlimit lim;
+	unsigned max =
+		getrlimit(RLIMIT_NOFILE, &lim) == 0 ? (unsigned)MIN(lim.rlim_cur, 65536ul) : 1024;
+	unsigned from = 3;
+	while (from < max) {
+		/* The smallest descriptor that we keep and that is not below `from`. */
+		unsigned keep = max;
+		if (report_fd >= (int)from)
+			keep = MIN(keep, (unsigned)report_fd);
+		for (size_t i = 0; i < n; i++)
+			if (jobs[i].fd >= (int)from)
+				keep = MIN(keep, (unsigned)jobs[i].fd);
+		if (keep > from)
+			close_range(from, keep - 1, 0);
+		from = keep + 1;
+	}
+}
+
+static void confine(void)
+{
+	static const int denied[] = {
+		SCMP_SYS(execve),
+		SCMP_SYS(execveat),
+		SCMP_SYS(ptrace),
+		SCMP_SYS(process_vm_readv),
+		SCMP_SYS(process_vm_writev),
+		SCMP_SYS(kill),
+		SCMP_SYS(tkill),
+		SCMP_SYS(pidfd_open),
+		SCMP_SYS(pidfd_getfd),
+		SCMP_SYS(pidfd_send_signal),
+		SCMP_SYS(creat),
+		SCMP_SYS(unlink),
+		SCMP_SYS(unlinkat),
+		SCMP_SYS(rename),
+		SCMP_SYS(renameat),
+		SCMP_SYS(renameat2),
+		SCMP_SYS(mkdir),
+		SCMP_SYS(mkdirat),
+		SCMP_SYS(rmdir),
+		SCMP_SYS(link),
+		SCMP_SYS(linkat),
+		SCMP_SYS(symlink),
+		SCMP_SYS(symlinkat),
+		SCMP_SYS(mknod),
+		SCMP_SYS(mknodat),
+		SCMP_SYS(chmod),
+		SCMP_SYS(fchmod),
+		SCMP_SYS(fchmodat),
+		SCMP_SYS(chown),
+		SCMP_SYS(lchown),
+		SCMP_SYS(fchown),
+		SCMP_SYS(fchownat),
+		SCMP_SYS(truncate),
+		SCMP_SYS(setxattr),
+		SCMP_SYS(lsetxattr),
+		SCMP_SYS(mount),
+		SCMP_SYS(umount2),
+		SCMP_SYS(pivot_root),
+		SCMP_SYS(chroot),
+		SCMP_SYS(setns),
+		SCMP_SYS(unshare),
+		SCMP_SYS(bpf),
+		SCMP_SYS(perf_event_open),
+		SCMP_SYS(userfaultfd),
+		SCMP_SYS(io_uring_setup),
+		SCMP_SYS(keyctl),
+		SCMP_SYS(add_key),
+		SCMP_SYS(request_key),
+		SCMP_SYS(init_module),
+		SCMP_SYS(finit_module),
+		SCMP_SYS(kexec_load),
+		SCMP_SYS(reboot),
+		SCMP_SYS(open_by_handle_at),
+		SCMP_SYS(personality),
+		SCMP_SYS(memfd_create),
+		SCMP_SYS(openat2),
+	};
+	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ALLOW);
+	bool ok = ctx != NULL;
+	/* Calls that an architecture does not have are simply not there to deny. */
+	for (size_t i = 0; ok && i < ARRAY_SIZE(denied); i++)
+		ok = denied[i] < 0 ||
+		     seccomp_rule_add(ctx,
+			     SCMP_ACT_ERRNO(denied[i] == SCMP_SYS(openat2) ? ENOSYS : EPERM),
+			     denied[i], 0) == 0;
+	/* Files open for reading only: name service and certificates. */
+	static const int modes[] = {O_WRONLY, O_RDWR};
+	for (size_t i = 0; ok && i < ARRAY_SIZE(modes); i++)
+		ok = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EACCES), SCMP_SYS(openat), 1,
+			     SCMP_A2(SCMP_CMP_MASKED_EQ, O_ACCMODE, (scmp_datum_t)modes[i])) == 0;
+#ifdef __NR_open
+	for (size_t i = 0; ok && i < ARRAY_SIZE(modes); i++)
+		ok = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EACCES), SCMP_SYS(open), 1,
+			     SCMP_A1(SCMP_CMP_MASKED_EQ, O_ACCMODE, (scmp_datum_t)modes[i])) == 0;
+#endif
+	/* A kernel without seccomp still has no_new_privs; the digests protect the store anyway. */
+	if (ok)
+		(void)seccomp_load(ctx);
+	seccomp_release(ctx);
+}
+
+_Noreturn void fetch_child(struct fetch_job *jobs, size_t n, int report_fd, pid_t parent)
+{
+	static const struct rlimit no_core = {0, 0};
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent)
+		_exit(1);
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
+	signal(SIGINT, SIG_DFL);
+	signal(SIGTERM, SIG_DFL);
+	close_others(jobs, n, report_fd);
+	setrlimit(RLIMIT_CORE, &no_core);
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+	if (curl_global_init(CURL_GLOBAL_DEFAULT))
+		_exit(1);
+	confine();
+	CURLM *multi = curl_multi_init();
+	struct transfer *transfers = xcalloc(n, sizeof(*transfers));
+	if (!multi)
+		_exit(1);
+	curl_multi_setopt(multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, (long)FETCH_CONNECTIONS);
+	curl_multi_setopt(multi, CURLMOPT_MAX_HOST_CONNECTIONS, (long)FETCH_CONNECTIONS);
+	for (size_t i = 0; i < n; i++) {
+		transfers[i] = (struct transfer){.job = &jobs[i],
+			.index = (uint32_t)i,
+			.report_fd = report_fd,
+			.size = jobs[i].have};
+		if (!setup(&transfers[i]))
+			_exit(1);
+		start(multi, &transfers[i]);
+	}
+	run(multi, transfers, n);
+	_exit(0);
+}
