@@ -24,7 +24,7 @@ struct pci_window {
 
 struct pci_host_config {
 	gpa_t ecam_base;
-	unsigned buses; /* ECAM is that many MiB; devices are on bus 0 */
+	unsigned buses;			  /* ECAM is that many MiB; devices are on bus 0 */
 	struct pci_window mmio32, mmio64; /* where BARs may lie */
 };
 
@@ -42,13 +42,15 @@ void pci_host_state(struct pci_host *host, struct state *s); /* and that of all 
 /* --- for what sits in a slot ------------------------------------------------------------------ */
 
 struct pci_function_ops {
-	/* Accesses of a BAR's memory: offset and size were checked against the BAR. [any vCPU thread] */
+	/* Accesses of a BAR's memory: offset and size were checked against the BAR. [any vCPU
+	 * thread] */
 	uint64_t (*bar_read)(void *opaque, unsigned bar, uint64_t offset, unsigned bytes);
 	void (*bar_write)(
 		void *opaque, unsigned bar, uint64_t offset, unsigned bytes, uint64_t value);
-	/* Optional: the guest accesses [at, at + bytes) of configuration space. Called before a read,
-	 * so that the function can update what it shows (pci_config()), and after a write. With the
-	 * configuration lock held; may not call back into the host but for pci_config(). */
+	/* Optional: the guest accesses [at, at + bytes) of configuration space. Called before a
+	 * read, so that the function can update what it shows (pci_config()), and after a write.
+	 * With the configuration lock held; may not call back into the host but for pci_config().
+	 */
 	void (*config_read)(void *opaque, unsigned at, unsigned bytes);
 	void (*config_written)(void *opaque, unsigned at, unsigned bytes);
 	void (*reset)(void *opaque);

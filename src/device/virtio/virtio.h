@@ -4,9 +4,12 @@
 // that this layer bounds every access of the guest and the device sees only what is valid.
 //
 // Threads: a device works on the thread of its `loop` (an I/O thread or the main loop).
-// Register accesses come on vCPU threads and are served here under the device's lock; the class's
-// functions are called with it held, except `notify`, which runs on the loop's thread and holds the
-// lock of that queue only. The interrupt path takes no lock.
+// Register accesses come on vCPU threads and are served here under the device's lock, which
+// config_read and config_write are called with. start, reset and state run on the loop's thread,
+// so they may use the loop; start and reset hold the device's lock too. notify and queue_reset run
+// on the thread of that queue's loop and hold the lock of that queue only. The interrupt path, fail
+// and config_changed take no lock. A vCPU never waits for a device: a reset that the guest asks for
+// is done on the loop, and the status register reads 0 once it is complete (4.1.4.3.2).
 //
 // What the guest does wrong (a descriptor outside memory, a loop, a bad length) makes the device
 // call virtio_fail(): it sets DEVICE_NEEDS_RESET and stops until the guest resets it.
@@ -44,14 +47,20 @@ struct virtio_class {
 	/* Reads of the configuration space: copy of the bytes [0, config_bytes), little-endian. */
 	void (*config_read)(void *dev, uint8_t *config);
 	void (*config_write)(void *dev, unsigned offset, const uint8_t *bytes, unsigned len);
-	/* DRIVER_OK was written; features are final. 0, or -errno: the device fails. */
+	/* DRIVER_OK was written; features are final. 0, or -errno: the device fails. notify of every
+	 * enabled queue follows. */
 	int (*start)(void *dev, uint64_t features);
-	/* The guest reset the device, or the machine stops: drop requests, forget queues. When it
-	 * returns, nothing of the device touches guest memory. */
+	/* The guest reset the device, or the machine stops: drop requests (virtio_queue_drop), forget
+	 * queues. When it returns, nothing of the device touches guest memory. Only after start. */
 	void (*reset)(void *dev);
-	/* Queue q has (perhaps) new buffers. On the loop's thread. */
+	/* Queue q has (perhaps) new buffers. On the thread of the queue's loop. */
 	void (*notify)(void *dev, unsigned q);
-	void (*state)(void *dev, struct state *s); /* what the device itself keeps */
+	/* Optional: queue q alone was reset; drop its requests. VIRTIO_F_RING_RESET is offered by
+	 * classes that have it. */
+	void (*queue_reset)(void *dev, unsigned q);
+	/* What the device itself keeps. Restoring a device that ran, it is called after start. No
+	 * chain may be popped and not pushed when it saves. */
+	void (*state)(void *dev, struct state *s);
 	void (*free)(void *dev);
 };
 
@@ -60,7 +69,11 @@ struct virtio_class {
 int virtio_device_new(struct virtio_device **out, const struct virtio_class *class, void *dev,
 	uint64_t features, unsigned queue_count, struct memory *memory, struct loop *loop,
 	struct error *err);
+/* None of its loops runs any more. Accepts NULL. */
 void virtio_device_free(struct virtio_device *d);
+/* As after power-on; complete when it returns. [the loop's thread, or while no loop runs] */
+void virtio_device_reset(struct virtio_device *d);
+/* vCPUs and the queues' own loops are stopped. [the loop's thread, or while it does not run] */
 void virtio_device_state(struct virtio_device *d, struct state *s);
 const struct virtio_class *virtio_device_class(const struct virtio_device *d);
 void *virtio_device_impl(struct virtio_device *d);
@@ -77,15 +90,17 @@ void virtio_config_changed(struct virtio_device *d); /* raises the configuration
 /* --- queues: split and packed rings look the same from here ----------------------------------- */
 
 /* One buffer the driver made available. The first `out_count` of iov are for the device to read, the
- * next `in_count` for it to write; all are valid host memory. Owned by the caller of pop until push. */
+ * next `in_count` for it to write; all are valid host memory, none is empty. Owned by the caller of
+ * pop until push. iov may point into the object itself, so a chain is not copied or moved; iov is
+ * not changed: push tells from it which pages were written. */
 struct virtio_chain {
 	uint16_t id;              /* ring's own name for it */
 	uint16_t desc_count;
 	unsigned out_count, in_count;
 	uint64_t out_bytes, in_bytes;
-	struct iovec *iov;        /* points into storage below or the queue's scratch: valid until push */
+	struct iovec *iov;        /* storage or big: valid until push, unpop or drop */
 	struct iovec storage[16];
-	struct iovec *big;        /* owned when chain is longer; freed by push */
+	struct iovec *big;        /* owned when the chain is longer; taken back by push */
 };
 
 struct virtio_queue *virtio_queue_get(struct virtio_device *d, unsigned q);
@@ -95,6 +110,8 @@ int virtio_queue_pop(struct virtio_queue *vq, struct virtio_chain *chain);
 /* Returns a buffer with `written` bytes put into its in part. Pushes may come in any order (within
  * VIRTIO_F_IN_ORDER rules when negotiated: it is not offered). [thread of the queue's loop] */
 void virtio_queue_push(struct virtio_queue *vq, struct virtio_chain *chain, uint32_t written);
+/* Forgets a popped chain without giving it back: the device is being reset. */
+void virtio_queue_drop(struct virtio_queue *vq, struct virtio_chain *chain);
 /* Interrupts the driver if it wants to know of what was pushed. */
 void virtio_queue_signal(struct virtio_queue *vq);
 /* Gives back the last popped chain unprocessed (a device that waits for room). */
