@@ -38,25 +38,27 @@ static bool split_has_buffers(struct virtio_queue *vq)
 	return ring_load16_acquire(vq->driver_host + OFF_IDX) != vq->avail_idx;
 }
 
+static void store_device(struct virtio_queue *vq, uint64_t off, uint16_t v)
+{
+	queue_touch(vq, vq->device_area, off, 2);
+	ring_store16(vq->device_host + off, v);
+}
+
 static void split_notify_enable(struct virtio_queue *vq)
 {
-	if (vq->event_idx) {
-		uint64_t off = avail_event_offset(vq);
-		queue_touch(vq, vq->device_area, off, 2);
-		ring_store16(vq->device_host + off, vq->avail_idx);
-	} else {
-		queue_touch(vq, vq->device_area, OFF_FLAGS, 2);
-		ring_store16(vq->device_host + OFF_FLAGS, 0);
-	}
+	if (vq->event_idx)
+		store_device(vq, avail_event_offset(vq), vq->avail_idx);
+	else
+		store_device(vq, OFF_FLAGS, 0);
 	atomic_thread_fence(memory_order_seq_cst);
 }
 
 static void split_notify_disable(struct virtio_queue *vq)
 {
-	if (vq->event_idx)
-		return; /* an avail_event that stays behind is enough */
-	queue_touch(vq, vq->device_area, OFF_FLAGS, 2);
-	ring_store16(vq->device_host + OFF_FLAGS, USED_NO_NOTIFY);
+	if (vq->event_idx) /* an entry that has passed: reached again after 65535 more */
+		store_device(vq, avail_event_offset(vq), (uint16_t)(vq->avail_idx - 1));
+	else
+		store_device(vq, OFF_FLAGS, USED_NO_NOTIFY);
 }
 
 /* Follows a chain of the descriptor area from `head`. */

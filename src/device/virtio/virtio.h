@@ -39,19 +39,21 @@ enum { VIRTIO_QUEUE_MAX = 256, VIRTIO_CHAIN_MAX = 1024 };
 
 struct virtio_class {
 	const char *name; /* "blk"; also the tag of its saved state */
-	uint16_t id;      /* enum virtio_id */
-	uint64_t features; /* device features it can offer, without the transport's and ring's own */
+	uint16_t id;	  /* enum virtio_id */
+	uint64_t
+		features; /* device features it can offer, without the transport's and ring's own */
 	uint16_t config_bytes;
 	uint16_t config_writable_from, config_writable_to; /* driver may write [from, to) */
 
 	/* Reads of the configuration space: copy of the bytes [0, config_bytes), little-endian. */
 	void (*config_read)(void *dev, uint8_t *config);
 	void (*config_write)(void *dev, unsigned offset, const uint8_t *bytes, unsigned len);
-	/* DRIVER_OK was written; features are final. 0, or -errno: the device fails. notify of every
-	 * enabled queue follows. */
+	/* DRIVER_OK was written; features are final. 0, or -errno: the device fails. notify of
+	 * every enabled queue follows. */
 	int (*start)(void *dev, uint64_t features);
-	/* The guest reset the device, or the machine stops: drop requests (virtio_queue_drop), forget
-	 * queues. When it returns, nothing of the device touches guest memory. Only after start. */
+	/* The guest reset the device, or the machine stops: drop requests (virtio_queue_drop),
+	 * forget queues. When it returns, nothing of the device touches guest memory. Only after
+	 * start. */
 	void (*reset)(void *dev);
 	/* Queue q has (perhaps) new buffers. On the thread of the queue's loop. */
 	void (*notify)(void *dev, unsigned q);
@@ -85,22 +87,23 @@ void virtio_device_set_queue_loop(struct virtio_device *d, unsigned q, struct lo
  * [any thread] */
 void virtio_fail(struct virtio_device *d, const char *fmt, ...) PRINTF_LIKE(2, 3);
 bool virtio_running(struct virtio_device *d); /* DRIVER_OK and neither failed nor reset */
-void virtio_config_changed(struct virtio_device *d); /* raises the configuration interrupt [any thread] */
+void virtio_config_changed(
+	struct virtio_device *d); /* raises the configuration interrupt [any thread] */
 
 /* --- queues: split and packed rings look the same from here ----------------------------------- */
 
-/* One buffer the driver made available. The first `out_count` of iov are for the device to read, the
- * next `in_count` for it to write; all are valid host memory, none is empty. Owned by the caller of
- * pop until push. iov may point into the object itself, so a chain is not copied or moved; iov is
- * not changed: push tells from it which pages were written. */
+/* One buffer the driver made available. The first `out_count` of iov are for the device to read,
+ * the next `in_count` for it to write; all are valid host memory, none is empty. Owned by the
+ * caller of pop until push. iov may point into the object itself, so a chain is not copied or
+ * moved; iov is not changed: push tells from it which pages were written. */
 struct virtio_chain {
-	uint16_t id;              /* ring's own name for it */
+	uint16_t id; /* ring's own name for it */
 	uint16_t desc_count;
 	unsigned out_count, in_count;
 	uint64_t out_bytes, in_bytes;
-	struct iovec *iov;        /* storage or big: valid until push, unpop or drop */
+	struct iovec *iov; /* storage or big: valid until push, unpop or drop */
 	struct iovec storage[16];
-	struct iovec *big;        /* owned when the chain is longer; taken back by push */
+	struct iovec *big; /* owned when the chain is longer; taken back by push */
 };
 
 struct virtio_queue *virtio_queue_get(struct virtio_device *d, unsigned q);
@@ -116,7 +119,8 @@ void virtio_queue_drop(struct virtio_queue *vq, struct virtio_chain *chain);
 void virtio_queue_signal(struct virtio_queue *vq);
 /* Gives back the last popped chain unprocessed (a device that waits for room). */
 void virtio_queue_unpop(struct virtio_queue *vq, struct virtio_chain *chain);
-/* Suppress or want notifications of new buffers; enabling returns true when some are already there. */
+/* Suppress or want notifications of new buffers; enabling returns true when some are already there.
+ */
 void virtio_queue_notify_disable(struct virtio_queue *vq);
 bool virtio_queue_notify_enable(struct virtio_queue *vq);
 bool virtio_queue_ready(struct virtio_queue *vq); /* enabled and device running */
