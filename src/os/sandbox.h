@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// Steps by which a process gives up what it does not need. Each can be taken alone; the usual order
+// is the order here. What is given up does not come back and is not inherited as more by children.
+//
+// All functions act on the calling process; call them while it has one thread, except where marked.
+#ifndef STRATA_OS_SANDBOX_H
+#define STRATA_OS_SANDBOX_H
+
+#include "base/error.h"
+
+/* Closes every descriptor from 3 up that is not in keep[0..count). */
+int sandbox_close_fds(const int *keep, unsigned count, struct error *err);
+
+/* The kernel kills this process when its parent ends (the thread that made it: start it from a
+ * thread that lives as long). Fails with -ESRCH when parent has already gone. */
+int sandbox_die_with_parent(pid_t parent, struct error *err);
+
+/* Lowers the soft and hard limit to at most `value`; never raises one. */
+int sandbox_limit(int resource, uint64_t value, struct error *err);
+
+/* No capability is left in any set, and no execve() can gain privileges. */
+int sandbox_drop_privileges(struct error *err);
+
+/* No path can be opened, made, moved or executed any more (Landlock, a rule set without rules).
+ * Returns 1 when this kernel has no Landlock: seccomp must then be what denies it. */
+int sandbox_no_files(struct error *err);
+
+/* A system call that stays allowed. With mask != 0 only when (argument & mask) == value; several
+ * rows for one call are alternatives. Rows whose call this architecture lacks are ignored. */
+struct sandbox_syscall {
+	const char *name;
+	unsigned argument; /* 0 to 5 */
+	uint64_t mask, value;
+};
+/* Everything else fails with EPERM (not by death: libraries probe). All threads. */
+int sandbox_allow_syscalls(const struct sandbox_syscall *rows, unsigned count, struct error *err);
+
+#endif
