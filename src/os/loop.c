@@ -37,10 +37,10 @@ struct loop {
 	int epoll_fd, wake_fd;
 	struct loop_fd *wake;
 	struct loop_fd *sources; /* all live sources */
-	struct loop_fd *dead;    /* removed during a round */
+	struct loop_fd *dead;	 /* removed during a round */
 	bool dispatching;
 	atomic_bool stopped;
-	pthread_mutex_t lock;    /* guards queue */
+	pthread_mutex_t lock; /* guards queue */
 	VEC(struct posted) queue;
 };
 
@@ -55,7 +55,7 @@ static void on_wake(void *opaque, int fd, uint32_t events)
 	__typeof__(l->queue) batch = l->queue;
 	memset(&l->queue, 0, sizeof(l->queue));
 	pthread_mutex_unlock(&l->lock);
-	vec_for_each(p, &batch)
+	vec_for_each (p, &batch)
 		p->fn(p->opaque);
 	vec_done(&batch);
 }

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "os/file.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+int file_read(int dir_fd, const char *name, size_t max, struct strbuf *out, struct error *err)
+{
+	int fd _close_ = openat(dir_fd, name, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return error_errno(err, errno, "%s", name);
+	char buf[16384];
+	size_t total = 0;
+	for (ssize_t n; (n = read(fd, buf, sizeof(buf))) != 0;) {
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return error_errno(err, errno, "%s", name);
+		total += (size_t)n;
+		if (total > max)
+			return error_set(err, EFBIG, "%s: larger than %zu bytes", name, max);
+		strbuf_add(out, buf, (size_t)n);
+	}
+	return 0;
+}
+
+static int write_whole(int fd, const void *bytes, size_t len)
+{
+	const char *p = bytes;
+	while (len) {
+		ssize_t n = write(fd, p, len);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		p += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+int file_write_atomic(
+	int dir_fd, const char *name, const void *bytes, size_t len, mode_t mode, struct error *err)
+{
+	char *temporary _free_ = xasprintf(".%s.%d", name, (int)getpid());
+	int fd _close_ = openat(
+		dir_fd, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, mode);
+	int r = fd < 0 ? -errno : write_whole(fd, bytes, len);
+	if (!r && fsync(fd) < 0)
+		r = -errno;
+	if (!r && renameat(dir_fd, temporary, dir_fd, name) < 0)
+		r = -errno;
+	if (r < 0) {
+		if (fd >= 0)
+			unlinkat(dir_fd, temporary, 0);
+		return error_errno(err, -r, "write %s", name);
+	}
+	return 0;
+}
+
+int dir_make_all(const char *path, struct error *err)
+{
+	char *copy _free_ = xstrdup(path);
+	for (char *p = copy + 1;; p++) {
+		char c = *p;
+		if (c && c != '/')
+			continue;
+		*p = 0;
+		if (mkdir(copy, 0700) < 0 && errno != EEXIST)
+			return error_errno(err, errno, "make directory %s", copy);
+		if (!c)
+			return 0;
+		*p = c;
+	}
+}
+
+int dir_remove_tree(int dir_fd, const char *name, struct error *err)
+{
+	if (unlinkat(dir_fd, name, 0) == 0 || errno == ENOENT)
+		return 0;
+	if (errno != EISDIR && errno != EPERM)
+		return error_errno(err, errno, "remove %s", name);
+	int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	if (!dir) {
+		int code = errno;
+		if (fd >= 0)
+			close(fd);
+		return error_errno(err, code, "remove %s", name);
+	}
+	int r = 0;
+	for (struct dirent *e; !r && (e = readdir(dir));) {
+		if (strcmp(e->d_name, ".") && strcmp(e->d_name, ".."))
+			r = dir_remove_tree(dirfd(dir), e->d_name, err);
+	}
+	closedir(dir);
+	if (!r && unlinkat(dir_fd, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
+		r = error_errno(err, errno, "remove %s", name);
+	return r;
+}
