@@ -48,7 +48,8 @@ int instance_name_check(const char *name, struct error *err)
 	if (ok)
 		return 0;
 	error_set(err, EINVAL, "\"%s\" cannot be the name of an instance", name);
-	return error_remedy(err, "use 1 to %d of a-z, 0-9 and dashes inside", INSTANCE_NAME_MAX);
+	error_remedy(err, "use 1 to %d of a-z, 0-9 and dashes inside", INSTANCE_NAME_MAX);
+	return -EINVAL;
 }
 
 /* config.json */
@@ -115,8 +116,10 @@ static int open_root(const char *home, bool make, int *out, struct error *err)
 {
 	char *path _free_ = xasprintf("%s/instances", home);
 	int r = make ? dir_make_all(path, err) : 0;
-	if (r < 0)
-		return error_remedy(err, "set STRATA_HOME to a directory that you may write to");
+	if (r < 0) {
+		error_remedy(err, "set STRATA_HOME to a directory that you may write to");
+		return r;
+	}
 	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return error_errno(err, errno, "%s", path);
@@ -145,10 +148,11 @@ static int name_taken(int root, const char *name, struct error *err)
 	bool running = lock == -EWOULDBLOCK;
 	error_set(err, EEXIST, "there is an instance %s already, %s", name,
 		running ? "and it is running" : "stopped");
-	return error_remedy(err,
-		running ? "choose another --name"
-			: "`strata rm %s` removes it with its disk; or choose another --name",
-		name);
+	if (running)
+		error_remedy(err, "choose another --name");
+	else
+		error_remedy(err, "`strata rm %s` removes it with its disk", name);
+	return -EEXIST;
 }
 
 /* Everything is made under a temporary name and locked, then the rename claims the name. */
@@ -229,12 +233,14 @@ int instance_remove(const char *home, const char *name, struct error *err)
 		dir = openat(root, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 	if (dir < 0) {
 		error_set(err, ENOENT, "there is no instance %s", name);
-		return error_remedy(err, "`strata list` shows what there is");
+		error_remedy(err, "`strata list` shows what there is");
+		return -ENOENT;
 	}
 	int lock _close_ = take_lock(dir, O_CREAT);
 	if (lock == -EWOULDBLOCK) {
 		error_set(err, EBUSY, "instance %s is running", name);
-		return error_remedy(err, "end it first: leave its shell, or stop its `strata run`");
+		error_remedy(err, "end it first: leave its shell, or stop its `strata run`");
+		return -EBUSY;
 	}
 	if (lock < 0)
 		return error_errno(err, -lock, "lock instance %s", name);

@@ -18,7 +18,8 @@ int paths_home(char **out, struct error *err)
 	if (home && *home) {
 		if (*home != '/') {
 			error_set(err, EINVAL, "STRATA_HOME=%s is not an absolute path", home);
-			return error_remedy(err, "set STRATA_HOME=\"$PWD/%s\"", home);
+			error_remedy(err, "set STRATA_HOME=\"$PWD/%s\"", home);
+			return -EINVAL;
 		}
 		*out = trim(xstrdup(home));
 		return 0;
@@ -33,7 +34,8 @@ int paths_home(char **out, struct error *err)
 	}
 	if (!user || *user != '/') {
 		error_set(err, ENOENT, "no home directory to keep images and instances in");
-		return error_remedy(err, "set STRATA_HOME to an absolute path");
+		error_remedy(err, "set STRATA_HOME to an absolute path");
+		return -ENOENT;
 	}
 	*out = xasprintf("%s/.local/share/strata", user);
 	return 0;
