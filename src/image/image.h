@@ -93,10 +93,14 @@ int boot_open(struct image_store *s, const char *ref, const char *arch, struct i
 	struct error *err);
 void image_free(struct image *img);
 
-/* Writes everything into tar_fd as one uncompressed tar of the configured tree, "./" upward, then
- * returns (tar_fd stays the caller's). It runs a machine on `unconfigured`; the stream is hostile.
- * Its writes fail with EPIPE once the stream was refused; the pull then reports the reason, not the
- * callback's. */
+/* Runs a machine on `unconfigured` (its layer, with a writable layer above) that executes
+ * IMAGE_CONFIGURE_PATH as root with /proc, /sys, /dev mounted and no network, its stdout connected
+ * to tar_fd, its stderr being words for a log. The script finishes the installation and writes the
+ * tree to stdout as a tar archive. The callback returns 0 only when the script exited with 0;
+ * tar_fd stays the caller's. The stream is hostile and checked on the way; once it was refused,
+ * writes fail with EPIPE: return -EPIPE then, and the pull reports the reason. To get a boot image,
+ * call boot_pull() with the same store, before the pull or from the callback. */
+#define IMAGE_CONFIGURE_PATH "/var/lib/strata/configure"
 typedef int image_configure_fn(
 	void *opaque, const struct image *unconfigured, int tar_fd, struct error *err);
 

@@ -421,6 +421,8 @@ static void add_configuration(struct rootfs *r)
 		"Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg\n",
 		mirror, a->suite, moving ? "" : " ", moving ? "" : a->suite,
 		moving ? "" : "-updates");
+	strbuf_adds(&rootfs_add_file(r, 0755, "%s", &IMAGE_CONFIGURE_PATH[1])->content,
+		rootfs_configure_script);
 	strbuf_adds(&rootfs_add_file(r, 0644, "etc/hostname")->content, "debian\n");
 	strbuf_adds(&rootfs_add_file(r, 0644, "etc/hosts")->content,
 		"127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n");

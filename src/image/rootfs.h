@@ -43,6 +43,9 @@ struct rootfs {
 int rootfs_write(struct archive *a, struct blob_writer *w, const struct image_progress *progress,
 	struct error *err);
 
+/* configure_script.c */
+extern const char rootfs_configure_script[];
+
 /* dpkgdb.c: adds dpkg's database to the extras. list_of appends the lines of info/PACKAGE.list. */
 void dpkgdb_make(
 	struct rootfs *r, void (*list_of)(struct rootfs *r, size_t package, struct strbuf *out));
