@@ -42,17 +42,19 @@ void pci_host_state(struct pci_host *host, struct state *s); /* and that of all 
 /* --- for what sits in a slot ------------------------------------------------------------------ */
 
 struct pci_function_ops {
-	/* Accesses of a BAR's memory: offset and size were checked against the BAR. [any vCPU
-	 * thread] */
+	/* Accesses of a BAR's memory, which lie inside it; bytes is 1, 2, 4 or 8, offset need not
+	 * be aligned. [any vCPU thread] */
 	uint64_t (*bar_read)(void *opaque, unsigned bar, uint64_t offset, unsigned bytes);
 	void (*bar_write)(
 		void *opaque, unsigned bar, uint64_t offset, unsigned bytes, uint64_t value);
 	/* Optional: the guest accesses [at, at + bytes) of configuration space. Called before a
 	 * read, so that the function can update what it shows (pci_config()), and after a write.
-	 * With the configuration lock held; may not call back into the host but for pci_config().
-	 */
+	 * With the host's configuration lock held: of this header, only pci_config() and
+	 * pci_function_update_irq() may be called. */
 	void (*config_read)(void *opaque, unsigned at, unsigned bytes);
 	void (*config_written)(void *opaque, unsigned at, unsigned bytes);
+	/* Does the function ask for an interrupt now? Lock-free. [any thread] */
+	bool (*irq_level)(void *opaque);
 	void (*reset)(void *opaque);
 	void (*state)(void *opaque, struct state *s);
 	void (*free)(void *opaque);
@@ -70,16 +72,13 @@ int pci_function_add(struct pci_function **out, struct pci_host *host, unsigned 
 	struct irq_line irq, struct error *err);
 /* A 32-bit memory BAR. bytes: a power of two, at least 16. */
 void pci_function_add_bar(struct pci_function *f, unsigned bar, uint32_t bytes);
-/* Appends a capability (its id and link are made here) of `bytes` in all. writable: a mask for each
- * byte, or NULL. Returns its offset, or 0 when the 256 bytes are full. */
+/* Appends a capability: content[0] and [1] (its id and link) are made here, the rest is copied.
+ * writable: a mask for each byte, or NULL. Returns its offset, or 0 when there is no room left. */
 unsigned pci_function_add_capability(struct pci_function *f, uint8_t id, const uint8_t *content,
 	const uint8_t *writable, unsigned bytes);
 uint8_t *pci_config(struct pci_function *f); /* PCI_CONFIG_BYTES of it */
-/* Drives INTA: it is asserted while level is true and the guest has not disabled it. Lock-free.
- * `level` is asked again until it is stable, so that concurrent raising and clearing end right. */
+/* To be called whenever irq_level() may have changed: drives INTA, unless the guest has disabled
+ * it. Calls on several threads at once end with the line at the right level. [any thread] */
 void pci_function_update_irq(struct pci_function *f);
-/* What the function's interrupt condition is; called by pci_function_update_irq(). */
-typedef bool pci_irq_level_fn(void *opaque);
-void pci_function_set_irq_level_fn(struct pci_function *f, pci_irq_level_fn *level);
 
 #endif

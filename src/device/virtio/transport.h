@@ -22,10 +22,13 @@ enum virtio_status {
 #define VIRTIO_F_RING_PACKED   (UINT64_C(1) << 34)
 #define VIRTIO_F_RING_RESET    (UINT64_C(1) << 40)
 
-/* Called from any thread, without locks. */
+/* Called from any thread; must not call the device and not wait for a lock that is held while it
+ * is called. */
 struct virtio_transport {
 	void (*queue_interrupt)(void *opaque, unsigned q);
 	void (*config_interrupt)(void *opaque);
+	void (*reset)(
+		void *opaque); /* optional: the device has just been reset; nothing is pending */
 };
 /* Before the machine starts. */
 void virtio_device_attach(

@@ -203,6 +203,11 @@ void virtio_device_notify(struct virtio_device *d, unsigned q)
 		loop_post(vq->loop, serve_queue, vq);
 }
 
+void virtio_queue_again(struct virtio_queue *vq)
+{
+	virtio_device_notify(vq->device, vq->index);
+}
+
 /* --- status ----------------------------------------------------------------------------------- */
 
 /* Any thread that is the loop's; the device's lock is held. */
@@ -241,6 +246,8 @@ static void clear_locked(struct virtio_device *d)
 	for (unsigned i = 0; i < d->queue_count; i++)
 		queue_clear(&d->queues[i]);
 	d->accepted = 0;
+	if (d->transport && d->transport->reset)
+		d->transport->reset(d->transport_opaque);
 	atomic_store(&d->reset_pending, false);
 	atomic_store(&d->status, 0);
 }

@@ -124,6 +124,9 @@ void virtio_queue_unpop(struct virtio_queue *vq, struct virtio_chain *chain);
 void virtio_queue_notify_disable(struct virtio_queue *vq);
 bool virtio_queue_notify_enable(struct virtio_queue *vq);
 bool virtio_queue_ready(struct virtio_queue *vq); /* enabled and device running */
+/* Calls notify for this queue again, after whatever else waits on its loop: for a device that has
+ * served a batch and must not keep the loop to itself. [any thread] */
+void virtio_queue_again(struct virtio_queue *vq);
 
 /* Copies between iovecs and flat memory; return the bytes copied (less than len at the end). */
 size_t iov_read(const struct iovec *iov, unsigned n, uint64_t offset, void *out, size_t len);
