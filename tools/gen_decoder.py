@@ -236,7 +236,7 @@ def write_source(rows, prefix, path):
     out.append(f"const struct {prefix}_row_info {prefix}_rows[{up}_ROW_COUNT] = {{")
     for row in rows:
         out.append(f'\t[{up}_{row.ident.upper()}] = {{"{row.name}", "{row.template}", "{row.extension}", '
-                   f"{prefix}_lift_{row.body}}},")
+                   f"{prefix}_lift_{row.body}, 0x{row.mask:x}, 0x{row.match:x}}},")
     out.append("};\n")
     out.append("static inline int32_t sign_extend(uint32_t v, unsigned bits)\n{")
     out.append("\treturn (int32_t)(v << (32 - bits)) >> (32 - bits);\n}\n")

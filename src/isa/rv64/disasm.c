@@ -25,8 +25,8 @@ static void add_csr(struct strbuf *out, unsigned number)
 
 static void add_operand(struct strbuf *out, char what, const struct rv64_insn *i, uint64_t pc)
 {
-	static const char *const modes[8] = {
-		"rne", "rtz", "rdn", "rup", "rmm", "unknown", "unknown", "dyn"};
+	static const char *const modes[7] = {
+		"rne", "rtz", "rdn", "rup", "rmm", "unknown", "unknown"};
 	switch (what) {
 	case 'd':
 		strbuf_adds(out, rv64_x_names[i->rd]);
@@ -68,7 +68,8 @@ static void add_operand(struct strbuf *out, char what, const struct rv64_insn *i
 		strbuf_addf(out, "%u", i->rs1);
 		break;
 	case 'm':
-		strbuf_adds(out, modes[i->rm]);
+		if (i->rm != 7)
+			strbuf_addf(out, ",%s", modes[i->rm]);
 		break;
 	case 'f':
 		add_fence_set(out, (unsigned)i->imm >> 4 & 15);

@@ -27,6 +27,7 @@ struct rv64_row_info {
 	const char *operands; /* template, see the head of insns.def */
 	const char *extension;
 	rv64_lift_fn *lift;
+	uint32_t mask, match; /* the bits that the row fixes */
 };
 extern const struct rv64_row_info rv64_rows[RV64_ROW_COUNT];
 
