@@ -18,8 +18,12 @@ struct tlb_entry {
 	uintptr_t addend;           /* host address = virtual address + addend */
 };
 
+enum { TLB_FILTER_BITS = 1024 };
+
 struct tlb {
 	struct tlb_entry entries[TLB_ENTRIES];
+	/* Which host pages have had a write tag since the last flush (a Bloom filter of one hash). */
+	uint64_t writers[TLB_FILTER_BITS / 64];
 };
 
 static inline struct tlb_entry *tlb_slot(struct tlb *t, uint64_t va)
@@ -41,6 +45,9 @@ static inline void *tlb_lookup(struct tlb *t, uint64_t va, unsigned bytes, size_
 #define tlb_read(t, va, bytes)  tlb_lookup((t), (va), (bytes), offsetof(struct tlb_entry, read))
 #define tlb_write(t, va, bytes) tlb_lookup((t), (va), (bytes), offsetof(struct tlb_entry, write))
 #define tlb_exec(t, va, bytes)  tlb_lookup((t), (va), (bytes), offsetof(struct tlb_entry, exec))
+
+/* Lets the page at virtual address va be stored to directly; its entry must be filled. */
+void tlb_allow_write(struct tlb *t, struct tlb_entry *e, uint64_t va);
 
 void tlb_flush(struct tlb *t);
 void tlb_flush_page(struct tlb *t, gva_t addr);

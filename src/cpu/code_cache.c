@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cpu/code_cache.h"
+
+#include <pthread.h>
+
+enum {
+	BLOCK_BUCKETS = 1 << 16,
+	PAGE_BUCKETS = 1 << 12,
+	/* Beyond this, everything is dropped: a guest cannot make the host run out of memory. */
+	CACHE_LIMIT_BYTES = 192 << 20,
+};
+
+struct block {
+	struct code_key key;
+	struct interp_code *code;   /* owned */
+	struct block *hash_next;    /* bucket; then limbo */
+	struct block *page_next[2]; /* blocks of the first page, of the second */
+	uint64_t dropped_at;        /* epoch */
+};
+
+struct page {
+	const uint8_t *host;
+	struct block *blocks;
+	struct page *hash_next;
+};
+
+struct code_cache {
+	struct memory *memory;
+	struct code_cache_users users;
+	_Atomic uint64_t epoch;
+	pthread_mutex_t lock; /* what follows */
+	struct block *blocks[BLOCK_BUCKETS];
+	struct page *pages[PAGE_BUCKETS];
+	struct block *limbo_first, **limbo_last; /* in order of dropped_at */
+	uint64_t bytes;                          /* of all blocks not in limbo */
+};
+
+static uint64_t mix(uint64_t v)
+{
+	v *= UINT64_C(0x9e3779b97f4a7c15);
+	return v ^ v >> 32;
+}
+
+static struct block **block_bucket(struct code_cache *c, const struct code_key *k)
+{
+	uint64_t h = mix((uintptr_t)k->host + mix(k->pc + k->flags));
+	return &c->blocks[h % BLOCK_BUCKETS];
+}
+
+static const uint8_t *page_of(const uint8_t *host)
+{
+	return (const uint8_t *)((uintptr_t)host & ~(uintptr_t)(GUEST_PAGE_BYTES - 1));
+}
+
+static struct page **find_page(struct code_cache *c, const uint8_t *page)
+{
+	struct page **p = &c->pages[mix((uintptr_t)page >> GUEST_PAGE_SHIFT) % PAGE_BUCKETS];
+	while (*p && (*p)->host != page)
+		p = &(*p)->hash_next;
+	return p;
+}
+
+static void code_written(void *opaque, gpa_t page)
+{
+	struct code_cache *c = opaque;
+	const uint8_t *host = memory_read_ptr(c->memory, page, 1);
+	if (host)
+		code_cache_drop_page(c, host);
+}
+
+struct code_cache *code_cache_new(struct memory *memory, const struct code_cache_users *users)
+{
+	struct code_cache *c = xcalloc(1, sizeof(*c));
+	c->memory = memory;
+	c->users = *users;
+	c->epoch = 1;
+	c->limbo_last = &c->limbo_first;
+	pthread_mutex_init(&c->lock, NULL);
+	memory_on_code_written(memory, code_written, c);
+	return c;
+}
+
+static void block_free(struct block *b)
+{
+	free(b->code);
+	free(b);
+}
+
+static void free_limbo(struct code_cache *c, uint64_t up_to)
+{
+	while (c->limbo_first && c->limbo_first->dropped_at <= up_to) {
+		struct block *b = c->limbo_first;
+		c->limbo_first = b->hash_next;
+		block_free(b);
+	}
+	if (!c->limbo_first)
+		c->limbo_last = &c->limbo_first;
+}
+
+static void drop_everything(struct code_cache *c);
+
+void code_cache_free(struct code_cache *c)
+{
+	if (!c)
+		return;
+	memory_on_code_written(c->memory, NULL, NULL);
+	drop_everything(c);
+	free_limbo(c, UINT64_MAX);
+	pthread_mutex_destroy(&c->lock);
+	free(c);
+}
+
+uint64_t code_cache_epoch(const struct code_cache *c)
+{
+	return atomic_load_explicit(&c->epoch, memory_order_acquire);
+}
+
+_Atomic uint8_t *code_cache_page_flags(struct code_cache *c, const uint8_t *host)
+{
+	unsigned n;
+	const struct memory_region *r = memory_regions(c->memory, &n);
+	for (; n; n--, r++)
+		if ((uintptr_t)host - (uintptr_t)r->host < r->bytes)
+			return &r->page_flags[(size_t)(host - r->host) >> GUEST_PAGE_SHIFT];
+	return NULL;
+}
+
+static bool same_start(const struct code_key *a, const struct code_key *b)
+{
+	return a->host == b->host && a->pc == b->pc && a->flags == b->flags;
+}
+
+const struct interp_code *code_cache_find(struct code_cache *c, const struct code_key *key,
+	const uint8_t **next_page)
+{
+	pthread_mutex_lock(&c->lock);
+	struct block *b = *block_bucket(c, key);
+	while (b && !same_start(&b->key, key))
+		b = b->hash_next;
+	const struct interp_code *code = b ? b->code : NULL;
+	*next_page = b ? b->key.next_page : NULL;
+	pthread_mutex_unlock(&c->lock);
+	return code;
+}
+
+/* Which of a block's two page lists is that of `page`. */
+static unsigned list_of(const struct block *b, const uint8_t *page)
+{
+	return page != page_of(b->key.host);
+}
+
+static void unlink_hash(struct code_cache *c, struct block *b)
+{
+	struct block **p = block_bucket(c, &b->key);
+	while (*p != b)
+		p = &(*p)->hash_next;
+	*p = b->hash_next;
+}
+
+static void unlink_page(struct code_cache *c, const uint8_t *host, struct block *b)
+{
+	struct page **pp = find_page(c, host), *page = *pp;
+	struct block **p = &page->blocks;
+	while (*p != b)
+		p = &(*p)->page_next[list_of(*p, host)];
+	*p = b->page_next[list_of(b, host)];
+	if (!page->blocks) {
+		*pp = page->hash_next;
+		free(page);
+	}
+}
+
+static void drop_block(struct code_cache *c, struct block *b, uint64_t epoch)
+{
+	unlink_hash(c, b);
+	unlink_page(c, page_of(b->key.host), b);
+	if (b->key.next_page)
+		unlink_page(c, b->key.next_page, b);
+	c->bytes -= sizeof(*b) + b->code->words * sizeof(uint64_t);
+	b->dropped_at = epoch;
+	b->hash_next = NULL;
+	*c->limbo_last = b;
+	c->limbo_last = &b->hash_next;
+}
+
+static void drop_everything(struct code_cache *c)
+{
+	uint64_t epoch = atomic_fetch_add(&c->epoch, 1) + 1;
+	for (unsigned n = 0; n < BLOCK_BUCKETS; n++)
+		while (c->blocks[n])
+			drop_block(c, c->blocks[n], epoch);
+}
+
+void code_cache_drop_page(struct code_cache *c, const uint8_t *host)
+{
+	host = page_of(host);
+	pthread_mutex_lock(&c->lock);
+	struct page *page = *find_page(c, host);
+	bool any = page;
+	if (any) {
+		uint64_t epoch = atomic_fetch_add(&c->epoch, 1) + 1;
+		/* The last block takes the page with it. */
+		for (struct block *b = page->blocks, *next; b; b = next) {
+			next = b->page_next[list_of(b, host)];
+			drop_block(c, b, epoch);
+		}
+	}
+	free_limbo(c, c->users.oldest_epoch(c->users.opaque));
+	pthread_mutex_unlock(&c->lock);
+	if (any)
+		c->users.dropped(c->users.opaque);
+}
+
+static void link_page(struct code_cache *c, const uint8_t *host, struct block *b)
+{
+	struct page **pp = find_page(c, host);
+	if (!*pp) {
+		*pp = xcalloc(1, sizeof(**pp));
+		(*pp)->host = host;
+	}
+	b->page_next[list_of(b, host)] = (*pp)->blocks;
+	(*pp)->blocks = b;
+}
+
+static bool is_code(struct code_cache *c, const uint8_t *host)
+{
+	return !host || (atomic_load(code_cache_page_flags(c, host)) & MEMORY_PAGE_CODE);
+}
+
+const struct interp_code *code_cache_add(struct code_cache *c, const struct code_key *key,
+	struct interp_code *code)
+{
+	bool dropped = false;
+	pthread_mutex_lock(&c->lock);
+	if (!is_code(c, key->host) || !is_code(c, key->next_page)) {
+		pthread_mutex_unlock(&c->lock);
+		free(code);
+		return NULL;
+	}
+	struct block *old = *block_bucket(c, key);
+	while (old && !same_start(&old->key, key))
+		old = old->hash_next;
+	if (old && old->key.next_page == key->next_page) {
+		free(code);
+		code = old->code;
+		pthread_mutex_unlock(&c->lock);
+		return code;
+	}
+	if (old || c->bytes > CACHE_LIMIT_BYTES) {
+		/* old: the page after it is another one now. */
+		if (c->bytes > CACHE_LIMIT_BYTES)
+			drop_everything(c);
+		else
+			drop_block(c, old, atomic_fetch_add(&c->epoch, 1) + 1);
+		dropped = true;
+	}
+	struct block *b = xcalloc(1, sizeof(*b)), **bucket = block_bucket(c, key);
+	b->key = *key;
+	b->code = code;
+	b->hash_next = *bucket;
+	*bucket = b;
+	link_page(c, page_of(key->host), b);
+	if (key->next_page)
+		link_page(c, key->next_page, b);
+	c->bytes += sizeof(*b) + code->words * sizeof(uint64_t);
+	free_limbo(c, c->users.oldest_epoch(c->users.opaque));
+	pthread_mutex_unlock(&c->lock);
+	if (dropped)
+		c->users.dropped(c->users.opaque);
+	return code;
+}

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+// Translated blocks, shared by a machine's vCPUs. A block's key is the host address of its first
+// byte (that is its guest-physical address), its virtual address, and isa->translation_flags. A
+// block that straddles a page boundary depends on both pages.
+//
+// Life of a page: a page becomes code (code_cache_prepare_page) before anything is lifted from it:
+// from then on no CPU stores to it directly. The first store drops all blocks of the page. Dropped
+// blocks are freed when every vCPU has passed a block boundary since (epochs).
+//
+// All functions are for any thread unless said otherwise.
+#ifndef STRATA_CPU_CODE_CACHE_H
+#define STRATA_CPU_CODE_CACHE_H
+
+#include "interp/interp.h"
+
+#define CODE_EPOCH_IDLE UINT64_MAX
+
+struct code_key {
+	const uint8_t *host;      /* first byte */
+	const uint8_t *next_page; /* host page that a straddling block ends in, or NULL */
+	uint64_t pc;
+	uint32_t flags;
+};
+
+/* The cache's way to its vCPUs. */
+struct code_cache_users {
+	void *opaque;
+	/* The smallest epoch that a vCPU has seen. */
+	uint64_t (*oldest_epoch)(void *opaque);
+	/* Blocks were dropped: makes all vCPUs pass a block boundary soon. */
+	void (*dropped)(void *opaque);
+};
+
+struct code_cache;
+struct code_cache *code_cache_new(struct memory *memory, const struct code_cache_users *users);
+void code_cache_free(struct code_cache *c); /* no vCPU runs any more */
+
+uint64_t code_cache_epoch(const struct code_cache *c); /* grows when blocks are dropped */
+
+/* Code for the key. key->next_page is not compared: when the block found straddles, *next_page is
+ * the page that it needs, which the caller must compare with where the next page is mapped. */
+const struct interp_code *code_cache_find(struct code_cache *c, const struct code_key *key,
+	const uint8_t **next_page);
+
+/* Adds a block, and takes the code. Returns the block's code: another vCPU's when it was faster
+ * (then *code is freed). NULL: a page of it was written to since it was prepared; *code is freed,
+ * lift again. */
+const struct interp_code *code_cache_add(struct code_cache *c, const struct code_key *key,
+	struct interp_code *code);
+
+/* Drops the blocks of a host page. */
+void code_cache_drop_page(struct code_cache *c, const uint8_t *page);
+
+/* The flag byte of the RAM page that holds host. */
+_Atomic uint8_t *code_cache_page_flags(struct code_cache *c, const uint8_t *host);
+
+#endif

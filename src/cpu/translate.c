@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+// From a guest pc to code: the vCPU's jump table, the shared code cache, and at last lifting,
+// optimising and lowering a block.
+#include <inttypes.h>
+#include <sched.h>
+
+#include "base/log.h"
+#include "cpu/internal.h"
+
+/* A block is at most this long. Also bounds what one lift reads: no instruction of any architecture
+ * is longer than INSN_MAX_BYTES. */
+enum { BLOCK_MAX_INSNS = 64, INSN_MAX_BYTES = 16 };
+
+static uint8_t *page_of(const uint8_t *host)
+{
+	return (uint8_t *)((uintptr_t)host & ~(uintptr_t)(GUEST_PAGE_BYTES - 1));
+}
+
+static void protect_page(void *opaque, void *state)
+{
+	struct cpu_head *h = state;
+	for (unsigned n = 0; n < h->tlb_count; n++)
+		tlb_protect(&h->tlbs[n], opaque);
+}
+
+/* No CPU may store to the page unnoticed from here on. The first vCPU that comes revokes the
+ * others' direct stores and waits for it; those who come meanwhile wait, serving such requests. */
+static void prepare_page(struct vcpu *v, uint8_t *page)
+{
+	_Atomic uint8_t *flags = code_cache_page_flags(v->group->cache, page);
+	uint8_t old = atomic_load(flags);
+	for (;;) {
+		if (old & MEMORY_PAGE_CODE_PENDING) {
+			vcpu_serve_requests(v);
+			sched_yield();
+			old = atomic_load(flags);
+			continue;
+		}
+		if (old & MEMORY_PAGE_CODE)
+			return;
+		uint8_t pending = (old | MEMORY_PAGE_CODE | MEMORY_PAGE_CODE_PENDING) &
+			(uint8_t)~MEMORY_PAGE_WRITER;
+		if (atomic_compare_exchange_weak(flags, &old, pending))
+			break;
+	}
+	if (old & MEMORY_PAGE_WRITER)
+		for (unsigned n = 0; n < atomic_load(&v->group->count); n++)
+			vcpu_run_on(v->group->vcpus[n], protect_page, page);
+	atomic_fetch_and(flags, (uint8_t)~MEMORY_PAGE_CODE_PENDING);
+}
+
+/* The guest's bytes, read once: another CPU may be writing them. */
+__attribute__((no_sanitize("thread"))) static void copy_code(uint8_t *to, const uint8_t *from, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		to[i] = ((const volatile uint8_t *)from)[i];
+}
+
+/* A lifter that broke a rule: the guest sees an access fault, the log the reason. */
+static void refuse(struct vcpu *v, struct error *err)
+{
+	log_error("vcpu %u: code at 0x%" PRIx64 ": %s", v->id, v->head->pc, err->message);
+	v->head->isa->access_fault(v->head, GVA(v->head->pc), ISA_EXEC);
+}
+
+/* Lifts and lowers the block at `host`. 0; -EAGAIN: it needs the next page; other: refused. */
+static int lift(struct vcpu *v, const struct code_key *key, unsigned max_insns,
+	struct interp_code **out, struct error *err)
+{
+	const struct isa *isa = v->head->isa;
+	uint8_t code[BLOCK_MAX_INSNS * INSN_MAX_BYTES], next[INSN_MAX_BYTES];
+	size_t bytes = GUEST_PAGE_BYTES - (size_t)(key->host - page_of(key->host));
+	bytes = MIN(bytes, max_insns * INSN_MAX_BYTES);
+	copy_code(code, key->host, bytes);
+	if (key->next_page)
+		copy_code(next, key->next_page, sizeof(next));
+
+	struct ir_func f;
+	arena_reset(&v->arena);
+	ir_func_init(&f, &isa->target, &v->arena, key->pc);
+	int ret = isa->lift(&f, v->head, code, bytes, key->next_page ? next : NULL,
+		key->next_page ? sizeof(next) : 0, max_insns);
+	if (ret == -EAGAIN)
+		return ret;
+	if (ret < 0)
+		return error_errno(err, -ret, "lift");
+	if (ir_verify(&f, err) < 0 || ir_optimise(&f, false, NULL, err) < 0)
+		return error_wrap(err, "lift");
+	return interp_lower(v->lowerer, &f, out, err);
+}
+
+/* Makes the block and adds it to the cache. NULL: cpu_head.fault is set. */
+static const struct interp_code *make_code(struct vcpu *v, struct code_key *key)
+{
+	struct error err _error_ = ERROR_INIT;
+	unsigned max_insns = BLOCK_MAX_INSNS;
+	for (;;) {
+		struct interp_code *code;
+		prepare_page(v, page_of(key->host));
+		if (key->next_page)
+			prepare_page(v, page_of(key->next_page));
+		int ret = lift(v, key, max_insns, &code, &err);
+		if (ret == -EAGAIN && !key->next_page) {
+			const uint8_t *next = vcpu_fetch_pointer(v,
+				align_down(key->pc, GUEST_PAGE_BYTES) + GUEST_PAGE_BYTES);
+			if (!next)
+				return NULL;
+			key->next_page = next;
+			continue;
+		}
+		if (ret == -E2BIG && max_insns > 1) {
+			max_insns /= 2;
+			continue;
+		}
+		if (ret < 0) {
+			if (ret == -EAGAIN)
+				error_set(&err, EAGAIN, "lift wants more than two pages");
+			refuse(v, &err);
+			return NULL;
+		}
+		vcpu_count_event(&v->blocks_lifted);
+		const struct interp_code *added = code_cache_add(v->group->cache, key, code);
+		if (added)
+			return added;
+		/* Someone wrote to the page meanwhile: he may want this CPU to get on. */
+		vcpu_serve_requests(v);
+	}
+}
+
+/* The block in the cache, when the page after it is still the one that it was made from. */
+static const struct interp_code *cached(struct vcpu *v, struct code_key *key, bool *fault)
+{
+	const uint8_t *next_page;
+	const struct interp_code *code = code_cache_find(v->group->cache, key, &next_page);
+	*fault = false;
+	if (!code || !next_page)
+		return code;
+	key->next_page = vcpu_fetch_pointer(v, align_down(key->pc, GUEST_PAGE_BYTES) + GUEST_PAGE_BYTES);
+	*fault = !key->next_page;
+	return key->next_page == next_page ? code : NULL;
+}
+
+const struct interp_jump *vcpu_find_code(struct vcpu *v)
+{
+	struct cpu_head *h = v->head;
+	struct interp_jump *j = interp_jump_slot(v->jumps, h->pc);
+	if (j->pc == h->pc && j->context == v->run.context)
+		return j;
+	vcpu_count_event(&v->lookups_missed);
+	struct code_key key = {.pc = h->pc, .flags = (uint32_t)v->run.context};
+	key.host = vcpu_fetch_pointer(v, h->pc);
+	if (!key.host)
+		return NULL;
+	bool fault;
+	const struct interp_code *code = cached(v, &key, &fault);
+	if (fault)
+		return NULL;
+	if (!code) {
+		key.next_page = NULL;
+		code = make_code(v, &key);
+	}
+	/* Code that is newer than the context must not get among blocks that are older: an old entry of
+	 * the jump table would be linked to the new block, and outlive what it names. */
+	if (!code || vcpu_code_changed(v))
+		return NULL;
+	*j = (struct interp_jump){h->pc, v->run.context, code->code, !key.next_page};
+	return j;
+}

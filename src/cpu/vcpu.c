@@ -1,0 +1,420 @@
+// SPDX-License-Identifier: Apache-2.0
+// vCPUs and their threads.
+//
+// A vCPU's thread runs guest code, or is idle: asleep at a block boundary (parked, or waiting for
+// an interrupt). While it is idle, whoever holds its lock may do its work for it.
+#include <signal.h>
+
+#include "cpu/internal.h"
+#include "isa/fpu.h"
+
+/* --- what the architecture asks of us ------------------------------------------------------------ */
+static bool env_mmio_read(void *opaque, gpa_t addr, unsigned bytes, uint64_t *value)
+{
+	const struct vcpu_callbacks *cb = &((struct vcpu *)opaque)->group->callbacks;
+	return cb->mmio_read && cb->mmio_read(cb->opaque, addr, bytes, value);
+}
+
+static bool env_mmio_write(void *opaque, gpa_t addr, unsigned bytes, uint64_t value)
+{
+	const struct vcpu_callbacks *cb = &((struct vcpu *)opaque)->group->callbacks;
+	return cb->mmio_write && cb->mmio_write(cb->opaque, addr, bytes, value);
+}
+
+static void env_firmware_call(void *opaque, void *cpu)
+{
+	struct vcpu *v = opaque;
+	const struct vcpu_callbacks *cb = &v->group->callbacks;
+	if (!cb->firmware_call)
+		return;
+	fpu_leave(v->head);
+	cb->firmware_call(cb->opaque, v, cpu);
+	fpu_enter(v->head);
+}
+
+/* Code that was written has been dropped by the store itself; the block ends after the fence, and
+ * the next one is looked up afresh. So nothing is left to do. */
+static void env_code_fence(void *opaque)
+{
+}
+
+/* The thread sleeps at the next block boundary, which comes at once: the instruction ends its
+ * block. There it uses no translated code, and others may work for it. */
+static void env_wait_for_interrupt(void *opaque)
+{
+	((struct vcpu *)opaque)->wait_wanted = true;
+}
+
+/* --- groups --------------------------------------------------------------------------------------- */
+static uint64_t oldest_epoch(void *opaque)
+{
+	struct vcpu_group *g = opaque;
+	uint64_t oldest = UINT64_MAX;
+	for (unsigned n = 0; n < atomic_load(&g->count); n++)
+		oldest = MIN(oldest, atomic_load_explicit(&g->vcpus[n]->code_epoch, memory_order_acquire));
+	return oldest;
+}
+
+static void code_dropped(void *opaque)
+{
+	struct vcpu_group *g = opaque;
+	for (unsigned n = 0; n < atomic_load(&g->count); n++)
+		atomic_store(&g->vcpus[n]->head->attention, 1);
+}
+
+int vcpu_group_new(struct vcpu_group **out, const struct isa *isa, struct memory *memory,
+	const struct vcpu_callbacks *callbacks, struct error *err)
+{
+	struct vcpu_group *g = xcalloc(1, sizeof(*g));
+	g->isa = isa;
+	g->memory = memory;
+	g->callbacks = *callbacks;
+	g->cache = code_cache_new(memory, &(struct code_cache_users){g, oldest_epoch, code_dropped});
+	vcpu_timer_init(&g->timer);
+	pthread_mutex_init(&g->request_lock, NULL);
+	pthread_cond_init(&g->request_done, NULL);
+	*out = g;
+	return 0;
+}
+
+static void vcpu_free(struct vcpu *v)
+{
+	v->head->isa->done(v->head);
+	pthread_mutex_destroy(&v->lock);
+	pthread_cond_destroy(&v->wake);
+	pthread_cond_destroy(&v->stopped);
+	interp_lowerer_free(v->lowerer);
+	arena_done(&v->arena);
+	free(v->jumps);
+	free(v->head);
+	free(v);
+}
+
+void vcpu_group_free(struct vcpu_group *g)
+{
+	if (!g)
+		return;
+	for (unsigned n = 0; n < g->count; n++)
+		vcpu_stop(g->vcpus[n]);
+	vcpu_timer_done(&g->timer);
+	code_cache_free(g->cache);
+	for (unsigned n = 0; n < g->count; n++)
+		vcpu_free(g->vcpus[n]);
+	pthread_mutex_destroy(&g->request_lock);
+	pthread_cond_destroy(&g->request_done);
+	free(g);
+}
+
+int vcpu_new(struct vcpu_group *g, unsigned id, struct vcpu **out, struct error *err)
+{
+	if (g->count == VCPU_MAX)
+		return error_set(err, EINVAL, "vcpu: a machine has at most %d CPUs", VCPU_MAX);
+	if (vcpu_get(g, id))
+		return error_set(err, EEXIST, "vcpu: there is a CPU %u already", id);
+	struct vcpu *v = xcalloc(1, sizeof(*v));
+	v->group = g;
+	v->id = id;
+	v->head = xcalloc(1, g->isa->state_bytes);
+	v->jumps = xcalloc(INTERP_JUMPS, sizeof(*v->jumps));
+	v->lowerer = interp_lowerer_new();
+	v->run = (struct interp_run){.cpu = v->head, .jumps = v->jumps};
+	v->park = v->parked = true;
+	v->idle = true;
+	v->code_epoch = CODE_EPOCH_IDLE;
+	v->deadline_ns = UINT64_MAX;
+	pthread_mutex_init(&v->lock, NULL);
+	pthread_cond_init(&v->wake, NULL);
+	pthread_cond_init(&v->stopped, NULL);
+	v->env = (struct cpu_env){
+		.opaque = v,
+		.mmio_read = env_mmio_read,
+		.mmio_write = env_mmio_write,
+		.firmware_call = env_firmware_call,
+		.set_timer = vcpu_set_timer,
+		.code_fence = env_code_fence,
+		.wait_for_interrupt = env_wait_for_interrupt,
+		.load = vcpu_load,
+		.store = vcpu_store,
+		.atomic = vcpu_atomic,
+	};
+	v->head->memory = g->memory;
+	v->head->env = &v->env;
+	v->head->isa = g->isa;
+	g->isa->init(v->head, id);
+	g->vcpus[g->count] = v;
+	atomic_fetch_add(&g->count, 1);
+	*out = v;
+	return 0;
+}
+
+struct vcpu *vcpu_get(struct vcpu_group *g, unsigned id)
+{
+	for (unsigned n = 0; n < atomic_load(&g->count); n++)
+		if (g->vcpus[n]->id == id)
+			return g->vcpus[n];
+	return NULL;
+}
+
+unsigned vcpu_count(const struct vcpu_group *g)
+{
+	return atomic_load(&g->count);
+}
+
+void *vcpu_state(struct vcpu *v)
+{
+	return v->head;
+}
+
+unsigned vcpu_id(const struct vcpu *v)
+{
+	return v->id;
+}
+
+/* --- requests -------------------------------------------------------------------------------------- */
+/* All of the queue, in order. The lock is held. */
+static void serve_locked(struct vcpu *v)
+{
+	struct vcpu_request *first = v->requests;
+	if (!first)
+		return;
+	v->requests = NULL;
+	for (struct vcpu_request *r = first; r; r = r->next)
+		r->fn(r->opaque, v->head);
+	/* A request is gone from its owner's stack as soon as it is done: read on first. */
+	pthread_mutex_lock(&v->group->request_lock);
+	for (struct vcpu_request *r = first, *next; r; r = next) {
+		next = r->next;
+		r->done = true;
+	}
+	pthread_cond_broadcast(&v->group->request_done);
+	pthread_mutex_unlock(&v->group->request_lock);
+}
+
+void vcpu_serve_requests(struct vcpu *v)
+{
+	pthread_mutex_lock(&v->lock);
+	serve_locked(v);
+	pthread_mutex_unlock(&v->lock);
+}
+
+static struct vcpu *current_vcpu(struct vcpu_group *g)
+{
+	pthread_t self = pthread_self();
+	for (unsigned n = 0; n < atomic_load(&g->count); n++)
+		if (atomic_load(&g->vcpus[n]->running) && pthread_equal(g->vcpus[n]->self, self))
+			return g->vcpus[n];
+	return NULL;
+}
+
+/* Waits until the request is done. A vCPU that waits counts as idle: others do its work. */
+static void wait_done(struct vcpu *self, struct vcpu_group *g, struct vcpu_request *r)
+{
+	if (self) {
+		pthread_mutex_lock(&self->lock);
+		serve_locked(self);
+		atomic_store(&self->idle, true);
+		pthread_mutex_unlock(&self->lock);
+	}
+	pthread_mutex_lock(&g->request_lock);
+	while (!r->done)
+		pthread_cond_wait(&g->request_done, &g->request_lock);
+	pthread_mutex_unlock(&g->request_lock);
+	if (self) {
+		pthread_mutex_lock(&self->lock);
+		atomic_store(&self->idle, false);
+		pthread_mutex_unlock(&self->lock);
+	}
+}
+
+void vcpu_run_on(struct vcpu *v, void (*fn)(void *opaque, void *state), void *opaque)
+{
+	struct vcpu *self = current_vcpu(v->group);
+	if (self == v) {
+		fn(opaque, v->head);
+		return;
+	}
+	struct vcpu_request r = {.fn = fn, .opaque = opaque};
+	pthread_mutex_lock(&v->lock);
+	if (v->idle) {
+		fn(opaque, v->head);
+		pthread_mutex_unlock(&v->lock);
+		return;
+	}
+	struct vcpu_request **last = &v->requests;
+	while (*last)
+		last = &(*last)->next;
+	*last = &r;
+	atomic_store(&v->head->attention, 1);
+	pthread_mutex_unlock(&v->lock);
+	wait_done(self, v->group, &r);
+}
+
+/* --- the thread ------------------------------------------------------------------------------------ */
+void vcpu_kick(struct vcpu *v)
+{
+	if (!atomic_load(&v->idle))
+		return;
+	pthread_mutex_lock(&v->lock);
+	pthread_cond_signal(&v->wake);
+	pthread_mutex_unlock(&v->lock);
+}
+
+static void sleep_while(struct vcpu *v, bool (*asleep)(struct vcpu *v))
+{
+	atomic_store(&v->code_epoch, CODE_EPOCH_IDLE);
+	atomic_store(&v->idle, true);
+	while (asleep(v))
+		pthread_cond_wait(&v->wake, &v->lock);
+	atomic_store(&v->idle, false);
+}
+
+static bool is_parked(struct vcpu *v)
+{
+	return v->park && !v->stop;
+}
+
+static bool is_waiting(struct vcpu *v)
+{
+	return !v->park && !v->stop && !v->group->isa->wakes(v->head);
+}
+
+/* What there is to do beside running; false: end the thread. The lock is held. */
+static bool settle(struct vcpu *v)
+{
+	atomic_store(&v->head->attention, 0);
+	serve_locked(v);
+	if (v->wait_wanted)
+		sleep_while(v, is_waiting);
+	v->wait_wanted = false;
+	if (is_parked(v)) {
+		v->parked = true;
+		pthread_cond_broadcast(&v->stopped);
+		sleep_while(v, is_parked);
+		v->parked = false;
+	}
+	return !v->stop;
+}
+
+static void *vcpu_thread(void *arg)
+{
+	struct vcpu *v = arg;
+	v->self = pthread_self();
+	atomic_store(&v->running, true);
+	pthread_mutex_lock(&v->lock);
+	while (settle(v)) {
+		pthread_mutex_unlock(&v->lock);
+		vcpu_run(v);
+		pthread_mutex_lock(&v->lock);
+	}
+	serve_locked(v);
+	atomic_store(&v->running, false);
+	v->parked = true;
+	atomic_store(&v->code_epoch, CODE_EPOCH_IDLE);
+	atomic_store(&v->idle, true);
+	pthread_cond_broadcast(&v->stopped);
+	pthread_mutex_unlock(&v->lock);
+	return NULL;
+}
+
+int vcpu_start(struct vcpu *v, struct error *err)
+{
+	int ret = vcpu_timer_start(v->group, err);
+	if (ret < 0)
+		return ret;
+	/* Signals of the process are for its main thread. */
+	sigset_t all, old;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	pthread_mutex_lock(&v->lock);
+	int code = pthread_create(&v->thread, NULL, vcpu_thread, v);
+	v->started = !code;
+	pthread_mutex_unlock(&v->lock);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return code ? error_errno(err, code, "vcpu: cannot start the thread of CPU %u", v->id) : 0;
+}
+
+void vcpu_resume(struct vcpu *v)
+{
+	pthread_mutex_lock(&v->lock);
+	v->park = false;
+	pthread_cond_signal(&v->wake);
+	pthread_mutex_unlock(&v->lock);
+}
+
+void vcpu_park(struct vcpu *v)
+{
+	pthread_mutex_lock(&v->lock);
+	v->park = true;
+	atomic_store(&v->head->attention, 1);
+	pthread_cond_signal(&v->wake);
+	pthread_mutex_unlock(&v->lock);
+}
+
+void vcpu_park_wait(struct vcpu *v)
+{
+	if (current_vcpu(v->group) == v)
+		return;
+	pthread_mutex_lock(&v->lock);
+	while (v->started && v->park && !v->parked)
+		pthread_cond_wait(&v->stopped, &v->lock);
+	pthread_mutex_unlock(&v->lock);
+}
+
+bool vcpu_is_parked(struct vcpu *v)
+{
+	pthread_mutex_lock(&v->lock);
+	bool parked = v->parked;
+	pthread_mutex_unlock(&v->lock);
+	return parked;
+}
+
+void vcpu_stop(struct vcpu *v)
+{
+	pthread_mutex_lock(&v->lock);
+	bool join = v->started;
+	v->stop = true;
+	atomic_store(&v->head->attention, 1);
+	pthread_cond_signal(&v->wake);
+	pthread_mutex_unlock(&v->lock);
+	if (join) {
+		pthread_join(v->thread, NULL);
+		v->started = false;
+	}
+}
+
+void vcpu_set_irq(struct vcpu *v, unsigned line, bool level)
+{
+	v->group->isa->set_irq(v->head, line, level);
+	if (level)
+		vcpu_kick(v);
+}
+
+/* --- statistics and state -------------------------------------------------------------------------- */
+void vcpu_stats(struct vcpu *v, struct vcpu_stats *out)
+{
+#define READ(field) atomic_load_explicit(&v->field, memory_order_relaxed)
+	*out = (struct vcpu_stats){
+		.insns = __atomic_load_n(&v->head->insns_retired, __ATOMIC_RELAXED),
+		.blocks_lifted = READ(blocks_lifted),
+		.blocks_run = READ(blocks_run),
+		.tlb_misses = READ(tlb_misses),
+		.lookups_missed = READ(lookups_missed),
+		.interrupts = READ(interrupts),
+		.exceptions = READ(exceptions),
+	};
+#undef READ
+}
+
+void vcpu_group_state(struct vcpu_group *g, struct state *s)
+{
+	uint32_t count = atomic_load(&g->count);
+	if (state_begin(s, "vcpus", 1)) {
+		state_u32(s, "count", &count);
+		if (count != atomic_load(&g->count))
+			state_fail(s, "saved with %u CPUs, the machine has %u", count,
+				atomic_load(&g->count));
+		for (unsigned n = 0; n < atomic_load(&g->count); n++)
+			g->isa->state(g->vcpus[n]->head, s);
+	}
+	state_end(s);
+}

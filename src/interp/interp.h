@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+// The interpreter. A verified function is lowered once to threaded code (code.h): a string of
+// 64-bit words, each operation its handler's address followed by operands. Running it needs no
+// decoding, no type dispatch and no copy between guest registers and temporaries.
+//
+// Code is immutable but for its links (below) and is shared by all vCPUs of a machine.
+#ifndef STRATA_INTERP_INTERP_H
+#define STRATA_INTERP_INTERP_H
+
+#include "isa/isa.h"
+
+struct interp_code {
+	uint64_t pc;     /* guest address of the entry */
+	uint32_t words;  /* length of code[] */
+	uint32_t insns;  /* guest instructions */
+	uint64_t code[];
+};
+
+/* Working memory of the lowering; one per thread that lowers. */
+struct interp_lowerer;
+struct interp_lowerer *interp_lowerer_new(void);
+void interp_lowerer_free(struct interp_lowerer *l);
+
+/* *out is freed with free(). -E2BIG: a block needs more temporaries than there are; lift fewer
+ * instructions and try again. f must be verified. */
+int interp_lower(struct interp_lowerer *l, const struct ir_func *f, struct interp_code **out,
+	struct error *err);
+
+/* A jump inside the page where a block begins is linked: the word beside its target holds the
+ * address of the target's code, once that is known. It then needs no lookup, and stays right when
+ * mappings change, because both ends are in one page and leave the code cache together. Other jumps
+ * go through a table of the vCPU, whose entries hold as long as `context` is the same. */
+struct interp_jump {
+	uint64_t pc, context;
+	const uint64_t *entry; /* code[] of the block at pc */
+	bool linkable;         /* its code lies in one page */
+};
+enum { INTERP_JUMPS = 4096 };
+
+static inline struct interp_jump *interp_jump_slot(struct interp_jump *jumps, uint64_t pc)
+{
+	return &jumps[(pc >> 1 ^ pc >> 13) % INTERP_JUMPS];
+}
+
+struct interp_run {
+	void *cpu;                 /* struct cpu_head first */
+	struct interp_jump *jumps; /* INTERP_JUMPS entries */
+	uint64_t context;          /* what makes an entry of jumps valid; never 0 */
+	/* After INTERP_MISS: where the address of the block at cpu_head.pc may be stored (see
+	 * interp_link()), or NULL. */
+	uint64_t *link;
+};
+
+enum interp_exit {
+	INTERP_MISS,      /* no code known for cpu_head.pc */
+	INTERP_EXIT,      /* an EXIT op: start afresh at cpu_head.pc */
+	INTERP_ATTENTION, /* cpu_head.attention is set; about to run cpu_head.pc */
+	INTERP_FAULT,     /* cpu_head.fault is set; cpu_head.pc is the instruction's */
+};
+
+/* Runs from a block's entry until there is a reason to leave. The FPU must be the guest's
+ * (fpu_enter). On the vCPU's thread. */
+enum interp_exit interp_run(struct interp_run *r, const uint64_t *entry);
+
+static inline void interp_link(uint64_t *link, const uint64_t *entry)
+{
+	__atomic_store_n(link, (uint64_t)(uintptr_t)entry, __ATOMIC_RELEASE);
+}
+
+#endif
