@@ -15,16 +15,16 @@ enum { VM_DISKS_MAX = 16, VM_SHARES_MAX = 16, VM_LAYERS_MAX = 64, VM_CPUS_MAX = 
 
 /* A block device; in the order of this list the guest sees vda, vdb, … */
 struct vm_disk {
-	const char *path; /* for messages */
+	const char *path;   /* for messages */
 	const char *serial; /* at most 20 bytes, or NULL */
-	int fd;           /* opened by the caller, locked against other users */
+	int fd;		    /* opened by the caller, locked against other users */
 	bool readonly;
 };
 
 /* A directory of the host, or a stack of image layers (tar files), as a virtio-fs mount tag. */
 struct vm_share {
 	const char *tag;
-	int dir_fd;           /* host directory, or -1 when it is a stack of layers */
+	int dir_fd;	      /* host directory, or -1 when it is a stack of layers */
 	const int *layer_fds; /* uncompressed tar files, lowest first */
 	unsigned layer_count;
 	bool readonly;
@@ -34,7 +34,7 @@ struct vm_config {
 	const char *arch; /* "riscv64" */
 	unsigned cpus;
 	uint64_t memory_bytes;
-	int kernel_fd;        /* Linux Image, gzip of it, or ELF */
+	int kernel_fd;	       /* Linux Image, gzip of it, or ELF */
 	const int *initrd_fds; /* concatenated in memory, each padded to 4 bytes */
 	unsigned initrd_count;
 	const void *initrd_extra; /* appended last (the agent's cpio), or NULL */
@@ -44,26 +44,26 @@ struct vm_config {
 	unsigned disk_count;
 	struct vm_share shares[VM_SHARES_MAX];
 	unsigned share_count;
-	int net_fd;            /* frames, one a message (net/slirp.h); -1: no network device */
+	int net_fd; /* frames, one a message (net/slirp.h); -1: no network device */
 	uint8_t mac[6];
-	int vsock_listen_fd;   /* bound Unix socket; -1: no vsock device */
+	int vsock_listen_fd; /* bound Unix socket; -1: no vsock device */
 	const char *vsock_path;
 	int console_in_fd, console_out_fd; /* the serial console; -1: input none, output dropped */
 };
 
 enum vm_end {
 	VM_END_POWEROFF, /* the guest switched itself off */
-	VM_END_REBOOT,   /* the guest asked for a reset */
-	VM_END_PANIC,    /* the guest's kernel gave up */
-	VM_END_STOPPED,  /* vm_stop() */
-	VM_END_FAILED,   /* the machine could not go on: see reason */
+	VM_END_REBOOT,	 /* the guest asked for a reset */
+	VM_END_PANIC,	 /* the guest's kernel gave up */
+	VM_END_STOPPED,	 /* vm_stop() */
+	VM_END_FAILED,	 /* the machine could not go on: see reason */
 };
 
 struct vm;
 typedef void vm_ended_fn(void *opaque, enum vm_end end, const char *reason);
 
-/* Builds the machine and loads the guest; nothing runs yet. The configuration's descriptors belong to
- * the machine when this succeeds. ended is called once, on the loop's thread. */
+/* Builds the machine and loads the guest; nothing runs yet. The configuration's descriptors belong
+ * to the machine when this succeeds. ended is called once, on the loop's thread. */
 int vm_new(struct vm **out, const struct vm_config *config, struct loop *loop, vm_ended_fn *ended,
 	void *opaque, struct error *err);
 int vm_start(struct vm *vm, struct error *err);

@@ -9,12 +9,14 @@
 #include "board/riscv64/machine.h"
 #include "isa/rv64/rv64.h"
 #include "wire/elf_file.h"
-#include "wire/gzip.h"
 #include "wire/linux_image.h"
+#include "wire/stream.h"
 
 /* Beside kernel and initial RAM disk, Linux needs some memory to get anywhere. */
 #define WORKING_BYTES (32 * MiB)
 #define FDT_ALIGN     UINT64_C(4096)
+
+DEFINE_CLEANUP(struct decompress *, decompress_cleanup, decompress_free)
 
 /* What a loaded kernel occupies. */
 struct placed {
@@ -111,34 +113,61 @@ static int load_elf(
 	return 0;
 }
 
-static int write_all(void *opaque, const void *bytes, size_t len, struct error *err)
+static int load_kernel_from(
+	struct riscv_machine *m, int fd, bool expanded, struct placed *out, struct error *err);
+
+static int write_all(int fd, const uint8_t *bytes, size_t len)
 {
-	int fd = *(int *)opaque;
-	const uint8_t *from = bytes;
 	while (len) {
-		ssize_t n = write(fd, from, len);
+		ssize_t n = write(fd, bytes, len);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
-			return error_errno(err, errno, "expand");
-		from += n;
+			return -errno;
+		bytes += n;
 		len -= (size_t)n;
 	}
 	return 0;
 }
 
-static int load_kernel_from(
-	struct riscv_machine *m, int fd, bool expanded, struct placed *out, struct error *err);
-
-static int load_gzip(
-	struct riscv_machine *m, const struct source *file, struct placed *out, struct error *err)
+/* Expands into memory of the host's own, of which the kernel is then loaded. */
+static int load_compressed(struct riscv_machine *m, const struct source *file, int fd,
+	enum compression compression, struct placed *out, struct error *err)
 {
-	int fd _close_ = memfd_create("kernel", MFD_CLOEXEC);
-	if (fd < 0)
+	int expanded _close_ = memfd_create("kernel", MFD_CLOEXEC);
+	if (expanded < 0)
 		return error_errno(err, errno, "expand");
+	struct stream_range range = {fd, 0, file->bytes};
+	struct decompress *d CLEANUP(decompress_cleanup) = NULL;
 	/* What does not fit into the machine is not worth expanding: a bomb ends here. */
-	int r = gzip_expand(file, m->memory_bytes, write_all, &fd, err);
-	return r < 0 ? r : load_kernel_from(m, fd, true, out, err);
+	int r = decompress_new(&d, compression, stream_range_read, &range, m->memory_bytes, err);
+	if (r < 0)
+		return r;
+	uint8_t chunk[1 << 15];
+	for (;;) {
+		ssize_t n = decompress_read(d, chunk, sizeof(chunk), err);
+		if (n < 0)
+			return (int)n;
+		if (n == 0)
+			return load_kernel_from(m, expanded, true, out, err);
+		r = write_all(expanded, chunk, (size_t)n);
+		if (r < 0)
+			return error_errno(err, -r, "expand");
+	}
+}
+
+static enum compression compression_of_kind(enum linux_kernel_kind kind)
+{
+	switch (kind) {
+	case LINUX_KERNEL_GZIP:
+		return COMPRESSION_GZIP;
+	case LINUX_KERNEL_XZ:
+		return COMPRESSION_XZ;
+	case LINUX_KERNEL_ZSTD:
+		return COMPRESSION_ZSTD;
+	default:
+		return COMPRESSION_NONE;
+	}
 }
 
 static int load_kernel_from(
@@ -158,11 +187,12 @@ static int load_kernel_from(
 		return load_image(m, &file, head, head_len, out, err);
 	if (kind == LINUX_KERNEL_ELF)
 		return load_elf(m, &file, out, err);
-	if (kind == LINUX_KERNEL_GZIP && !expanded)
-		return load_gzip(m, &file, out, err);
+	enum compression compression = compression_of_kind(kind);
+	if (compression != COMPRESSION_NONE && !expanded)
+		return load_compressed(m, &file, fd, compression, out, err);
 	if (!file.bytes)
 		return error_set(err, ENOEXEC, "the file is empty");
-	error_set(err, ENOEXEC, "%s, wanted is a Linux Image for riscv64, gzip of it, or ELF",
+	error_set(err, ENOEXEC, "%s, wanted is a Linux Image for riscv64 (or gzip of it) or ELF",
 		linux_kernel_kind_name(kind));
 	return error_remedy(err, "use a kernel that was built for riscv64");
 }

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the files of this folder share.
+#ifndef STRATA_VM_INTERNAL_H
+#define STRATA_VM_INTERNAL_H
+
+#include <pthread.h>
+
+#include "board/board.h"
+#include "vm/panic.h"
+#include "vm/vm.h"
+
+/* A thread that runs a loop for devices whose work takes time. */
+struct vm_io {
+	struct loop *loop;
+	pthread_t thread;
+	bool started;
+	char name[16];
+	struct vm_io *next;
+};
+
+struct vm {
+	struct board *board; /* owned */
+	struct loop *loop;   /* the monitor's */
+	struct vm_io *io;    /* owned */
+	vm_ended_fn *ended;
+	void *opaque;
+	bool started, paused, over;
+	struct loop_fd *end_watch;
+	struct loop_timer *silence; /* after a panic that leads to no reset */
+
+	/* What vCPU threads report, read by the loop's thread. */
+	int end_fd;		    /* eventfd */
+	_Atomic int end;	    /* enum vm_end + 1; 0: none yet */
+	pthread_mutex_t panic_lock; /* guards panic; taken inside the serial port's lock */
+	struct panic_watch panic;
+};
+
+/* devices.c: the virtio devices of the configuration, in slots of the board. */
+int vm_devices_add(struct vm *vm, const struct vm_config *config, struct error *err);
+/* A new I/O thread's loop; the thread starts with vm_io_start(). */
+int vm_io_new(struct vm *vm, const char *name, struct loop **out, struct error *err);
+
+#endif

@@ -1,0 +1,324 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <signal.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "base/log.h"
+
+#include "vm/internal.h"
+
+/* A kernel that has panicked and says nothing for so long stays where it is. */
+#define PANIC_SILENCE_NS (NS_PER_SEC / 2)
+enum { CONSOLE_FLUSH_MS = 200 };
+
+/* --- I/O threads
+ * ---------------------------------------------------------------------------------- */
+
+int vm_io_new(struct vm *vm, const char *name, struct loop **out, struct error *err)
+{
+	struct vm_io *io = xcalloc(1, sizeof(*io));
+	int r = loop_new(&io->loop, err);
+	if (r < 0) {
+		free(io);
+		return r;
+	}
+	snprintf(io->name, sizeof(io->name), "%s", name);
+	io->next = vm->io;
+	vm->io = io;
+	*out = io->loop;
+	return 0;
+}
+
+static void *io_main(void *opaque)
+{
+	struct vm_io *io = opaque;
+	pthread_setname_np(pthread_self(), io->name);
+	struct error err _error_ = ERROR_INIT;
+	if (loop_run(io->loop, &err) < 0)
+		log_error("%s: %s", io->name, err.message);
+	return NULL;
+}
+
+/* Signals are the monitor's main thread's. */
+static int io_start(struct vm_io *io, struct error *err)
+{
+	sigset_t all, old;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	int r = pthread_create(&io->thread, NULL, io_main, io);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (r)
+		return error_errno(err, r, "start thread %s", io->name);
+	io->started = true;
+	return 0;
+}
+
+static void io_stop_all(struct vm *vm)
+{
+	for (struct vm_io *io = vm->io; io; io = io->next) {
+		if (!io->started)
+			continue;
+		loop_stop(io->loop);
+		pthread_join(io->thread, NULL);
+		io->started = false;
+	}
+}
+
+static void io_free_all(struct vm *vm)
+{
+	while (vm->io) {
+		struct vm_io *io = vm->io;
+		vm->io = io->next;
+		loop_free(io->loop);
+		free(io);
+	}
+}
+
+/* --- the end
+ * -------------------------------------------------------------------------------------- */
+
+static void wake_end(struct vm *vm)
+{
+	uint64_t one = 1;
+	ssize_t n = write(vm->end_fd, &one, sizeof(one));
+	(void)n; /* the counter cannot be full */
+}
+
+/* The first reason stays. [any thread] */
+static void report_end(struct vm *vm, enum vm_end end)
+{
+	int none = 0;
+	if (atomic_compare_exchange_strong(&vm->end, &none, (int)end + 1))
+		wake_end(vm);
+}
+
+static void on_board_ended(void *opaque, enum board_end how)
+{
+	static const enum vm_end ends[] = {
+		[BOARD_POWEROFF] = VM_END_POWEROFF,
+		[BOARD_REBOOT] = VM_END_REBOOT,
+		[BOARD_FAILURE] = VM_END_PANIC,
+	};
+	report_end(opaque, ends[how]);
+}
+
+static void on_console(void *opaque, const uint8_t *bytes, size_t len)
+{
+	struct vm *vm = opaque;
+	pthread_mutex_lock(&vm->panic_lock);
+	panic_watch_feed(&vm->panic, bytes, len);
+	bool ended = vm->panic.ended;
+	pthread_mutex_unlock(&vm->panic_lock);
+	if (ended) /* each further byte puts it off */
+		loop_timer_arm(vm->silence, clock_monotonic_ns() + PANIC_SILENCE_NS);
+}
+
+static void on_silence(void *opaque)
+{
+	report_end(opaque, VM_END_PANIC);
+}
+
+static void finish(struct vm *vm, enum vm_end end, const char *reason)
+{
+	if (vm->over)
+		return;
+	vm->over = true;
+	if (vm->started)
+		vm->board->ops->pause(vm->board);
+	serial_flush(vm->board->serial, CONSOLE_FLUSH_MS);
+	vm->ended(vm->opaque, end, reason);
+}
+
+static void on_end(void *opaque, int fd, uint32_t events)
+{
+	struct vm *vm = opaque;
+	uint64_t n;
+	if (read(fd, &n, sizeof(n)) < 0 || vm->over)
+		return;
+	enum vm_end end = (enum vm_end)(atomic_load(&vm->end) - 1);
+	char text[PANIC_TEXT_MAX];
+	pthread_mutex_lock(&vm->panic_lock);
+	memcpy(text, vm->panic.text, sizeof(text));
+	pthread_mutex_unlock(&vm->panic_lock);
+	/* With "panic=N" on its command line a kernel that gave up asks for a reset. */
+	if (end == VM_END_REBOOT && text[0])
+		end = VM_END_PANIC;
+	switch (end) {
+	case VM_END_POWEROFF:
+		finish(vm, end, "the guest switched itself off");
+		break;
+	case VM_END_REBOOT:
+		finish(vm, end, "the guest asked for a reset");
+		break;
+	default: {
+		char *reason _free_ =
+			xasprintf("the guest's kernel panicked%s%s", text[0] ? ": " : "", text);
+		finish(vm, VM_END_PANIC, reason);
+	}
+	}
+}
+
+void vm_stop(struct vm *vm, const char *reason)
+{
+	finish(vm, VM_END_STOPPED, reason ? reason : "stopped");
+}
+
+/* --- life
+ * ----------------------------------------------------------------------------------------- */
+
+/* Memory is taken as the guest touches it; what the host does not have at all would end the monitor
+ * at some later moment. */
+static int check_host_memory(uint64_t bytes, struct error *err)
+{
+	long pages = sysconf(_SC_PHYS_PAGES), page_bytes = sysconf(_SC_PAGESIZE);
+	if (pages <= 0 || page_bytes <= 0)
+		return 0;
+	uint64_t host_bytes = (uint64_t)pages * (uint64_t)page_bytes;
+	if (bytes <= host_bytes)
+		return 0;
+	error_set(err, ENOMEM, "a machine with %llu MiB of memory on a host that has %llu MiB",
+		(unsigned long long)(bytes / MiB), (unsigned long long)(host_bytes / MiB));
+	return error_remedy(err, "give the machine less memory");
+}
+
+static int make_events(struct vm *vm, struct error *err)
+{
+	vm->end_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (vm->end_fd < 0)
+		return error_errno(err, errno, "eventfd");
+	int r = loop_timer_new(vm->loop, on_silence, vm, &vm->silence, err);
+	if (r == 0)
+		r = loop_fd_add(vm->loop, vm->end_fd, EPOLLIN, on_end, vm, &vm->end_watch, err);
+	return r;
+}
+
+/* The board owns its descriptors from its making on; a machine that then fails closes them. So that
+ * the caller keeps its own on failure, the board gets duplicates. */
+static int make_board(struct vm *vm, const struct vm_config *config, struct error *err)
+{
+	const struct board_ops *ops = board_find(config->arch);
+	if (!ops)
+		return error_set(err, EINVAL, "no machine for architecture %s", config->arch);
+	struct board_config bc = {
+		.cpus = config->cpus,
+		.memory_bytes = config->memory_bytes,
+		.console_in_fd = config->console_in_fd,
+		.console_out_fd = config->console_out_fd,
+		.tap = on_console,
+		.ended = on_board_ended,
+		.opaque = vm,
+	};
+	return board_new(&vm->board, ops, &bc, vm->loop, err);
+}
+
+static void close_config(const struct vm_config *config)
+{
+	close(config->kernel_fd);
+	for (unsigned i = 0; i < config->initrd_count; i++)
+		close(config->initrd_fds[i]);
+}
+
+int vm_new(struct vm **out, const struct vm_config *config, struct loop *loop, vm_ended_fn *ended,
+	void *opaque, struct error *err)
+{
+	int r = check_host_memory(config->memory_bytes, err);
+	if (r < 0)
+		return r;
+	struct vm *vm = xcalloc(1, sizeof(*vm));
+	vm->loop = loop;
+	vm->ended = ended;
+	vm->opaque = opaque;
+	vm->end_fd = -1;
+	pthread_mutex_init(&vm->panic_lock, NULL);
+	const struct board_boot boot = {
+		.kernel_fd = config->kernel_fd,
+		.initrd_fds = config->initrd_fds,
+		.initrd_count = config->initrd_count,
+		.initrd_extra = config->initrd_extra,
+		.initrd_extra_bytes = config->initrd_extra_bytes,
+		.cmdline = config->cmdline,
+	};
+	r = make_events(vm, err);
+	if (r == 0)
+		r = make_board(vm, config, err);
+	if (r == 0)
+		r = vm_devices_add(vm, config, err);
+	if (r == 0)
+		r = vm->board->ops->load(vm->board, &boot, err);
+	if (r < 0) {
+		vm_free(vm);
+		return r;
+	}
+	close_config(config);
+	*out = vm;
+	return 0;
+}
+
+int vm_start(struct vm *vm, struct error *err)
+{
+	for (struct vm_io *io = vm->io; io; io = io->next) {
+		int r = io_start(io, err);
+		if (r < 0)
+			return r;
+	}
+	int r = vm->board->ops->start(vm->board, err);
+	if (r == 0)
+		vm->started = true;
+	return r;
+}
+
+void vm_pause(struct vm *vm)
+{
+	if (vm->started && !vm->paused && !vm->over)
+		vm->board->ops->pause(vm->board);
+	vm->paused = true;
+}
+
+void vm_resume(struct vm *vm)
+{
+	if (vm->started && vm->paused && !vm->over)
+		vm->board->ops->resume(vm->board);
+	vm->paused = false;
+}
+
+void vm_free(struct vm *vm)
+{
+	if (!vm)
+		return;
+	/* CPUs first, then the threads that work for them, then the devices, then the loops. */
+	if (vm->board && vm->started && !vm->over)
+		vm->board->ops->pause(vm->board);
+	io_stop_all(vm);
+	board_free(vm->board);
+	io_free_all(vm);
+	loop_fd_remove(vm->end_watch);
+	loop_timer_free(vm->silence);
+	if (vm->end_fd >= 0)
+		close(vm->end_fd);
+	pthread_mutex_destroy(&vm->panic_lock);
+	free(vm);
+}
+
+void vm_state(struct vm *vm, struct state *s)
+{
+	if (state_begin(s, "vm", 1))
+		vm->board->ops->state(vm->board, s);
+	state_end(s);
+}
+
+void vm_stats(struct vm *vm, struct vm_stats *out)
+{
+	struct vm_stats sum = {0};
+	struct vcpu_group *g = vm->board->cpus;
+	for (unsigned i = 0; i < vcpu_count(g); i++) {
+		struct vcpu_stats one = {0};
+		vcpu_stats(vcpu_get(g, i), &one);
+		sum.insns += one.insns;
+		sum.blocks_lifted += one.blocks_lifted;
+		sum.interrupts += one.interrupts;
+		sum.exceptions += one.exceptions;
+	}
+	*out = sum;
+}
