@@ -271,8 +271,8 @@ static int load_fdt(struct riscv_machine *m, const struct board_boot *boot,
 
 int riscv_boot_load(struct riscv_machine *m, const struct board_boot *boot, struct error *err)
 {
-	struct placed kernel;
-	struct initrd initrd;
+	struct placed kernel = {0};
+	struct initrd initrd = {0};
 	int r = load_kernel_from(m, boot->kernel_fd, false, &kernel, err);
 	if (r < 0)
 		return error_wrap(err, "kernel");
