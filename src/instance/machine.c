@@ -101,8 +101,8 @@ static void mourn(struct machine *m, struct machine_event *out)
 	m->pid = 0;
 	*out = (struct machine_event){MACHINE_ENDED, MACHINE_FAILED};
 	out->text = status > 128 ? xasprintf("its monitor was killed by signal %d (%s)",
-					   status - 128, strsignal(status - 128)) :
-				   xasprintf("its monitor ended with status %d", status);
+					   status - 128, strsignal(status - 128))
+				 : xasprintf("its monitor ended with status %d", status);
 }
 
 int machine_next(struct machine *m, struct machine_event *out)
@@ -137,13 +137,15 @@ static int ended_early(struct machine_event *e, struct error *err)
 	const char *why = e->text ? e->text : "";
 	switch (e->end) {
 	case MACHINE_POWEROFF:
-		error_set(err, ECONNABORTED, "the guest switched itself off before its agent answered");
+		error_set(err, ECONNABORTED,
+			"the guest switched itself off before its agent answered");
 		break;
 	case MACHINE_REBOOT:
 		error_set(err, ECONNABORTED, "the guest reset itself before its agent answered");
 		break;
 	case MACHINE_PANIC:
-		error_set(err, ECONNABORTED, "the guest's kernel panicked%s%s", *why ? ": " : "", why);
+		error_set(err, ECONNABORTED, "the guest's kernel panicked%s%s", *why ? ": " : "",
+			why);
 		break;
 	default:
 		error_set(err, ECONNABORTED, "the machine failed%s%s", *why ? ": " : "", why);
@@ -177,9 +179,9 @@ static bool is_readable(int fd)
 	return fd >= 0 && poll(&p, 1, 0) > 0;
 }
 
-int machine_wait_agent(struct machine *m, const struct agent_address *address,
-	uint64_t deadline_ns, int cancel_fd, void (*log)(void *opaque, const char *line),
-	void *opaque, struct agent_conn **out, struct error *err)
+int machine_wait_agent(struct machine *m, const struct agent_address *address, uint64_t deadline_ns,
+	int cancel_fd, void (*log)(void *opaque, const char *line), void *opaque,
+	struct agent_conn **out, struct error *err)
 {
 	for (;;) {
 		struct error inner _error_ = ERROR_INIT;
@@ -213,7 +215,9 @@ enum machine_end machine_wait_end(struct machine *m, uint64_t deadline_ns, char 
 		struct pollfd p = {m->control, POLLIN, 0};
 		if (now >= deadline_ns && m->pid > 0)
 			kill(m->pid, SIGKILL);
-		int ms = now >= deadline_ns ? 5000 : (int)MIN((deadline_ns - now) / 1000000 + 1, UINT64_C(60000));
+		int ms = now >= deadline_ns
+				 ? 5000
+				 : (int)MIN((deadline_ns - now) / 1000000 + 1, UINT64_C(60000));
 		poll(&p, 1, ms);
 		if (machine_next(m, &e) > 0 && e.kind != MACHINE_ENDED)
 			machine_event_done(&e);

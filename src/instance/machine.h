@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A virtual machine as the process that asked for it sees it: a monitor process on the other side of
-// a control socket. The monitor (monitor.h) dies with us and takes nothing along but itself.
+// A virtual machine as the process that asked for it sees it: a monitor process on the other side
+// of a control socket. The monitor (monitor.h) dies with us and takes nothing along but itself.
 //
 // Descriptors in a specification stay the caller's; the monitor inherits copies. A machine belongs
 // to the thread that started it, which must live as long as it.
@@ -21,8 +21,8 @@ struct machine_disk {
 };
 
 struct machine_share {
-	const char *tag; /* of virtio-fs */
-	int dir_fd;      /* -1: layers */
+	const char *tag;		   /* of virtio-fs */
+	int dir_fd;			   /* -1: layers */
 	int layer_fds[MACHINE_LAYERS_MAX]; /* tar files, lowest first */
 	unsigned n_layers;
 	bool read_only;
@@ -77,9 +77,9 @@ void machine_stop(struct machine *m); /* pulls the plug; ENDED follows */
 
 /* Waits for the guest's agent. log may be NULL. -ETIMEDOUT; -ECONNABORTED when the machine ended
  * before, with what it did as the message; -EINTR when cancel_fd (or -1) became readable. */
-int machine_wait_agent(struct machine *m, const struct agent_address *address,
-	uint64_t deadline_ns, int cancel_fd, void (*log)(void *opaque, const char *line),
-	void *opaque, struct agent_conn **out, struct error *err);
+int machine_wait_agent(struct machine *m, const struct agent_address *address, uint64_t deadline_ns,
+	int cancel_fd, void (*log)(void *opaque, const char *line), void *opaque,
+	struct agent_conn **out, struct error *err);
 /* Waits for ENDED, at most until the deadline, then kills. */
 enum machine_end machine_wait_end(struct machine *m, uint64_t deadline_ns, char **reason);
 

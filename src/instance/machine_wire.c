@@ -64,10 +64,10 @@ static json_t *shares_to_json(const struct machine_spec *s, struct fd_list *fds)
 		json_t *layers = json_array();
 		for (unsigned j = 0; j < share->n_layers; j++)
 			json_array_append_new(layers, add_fd(fds, share->layer_fds[j]));
-		json_array_append_new(list,
-			json_pack("{s:o, s:o, s:o, s:b}", "tag", text(share->tag), "dir",
-				add_fd(fds, share->dir_fd), "layers", layers, "read_only",
-				(int)share->read_only));
+		json_array_append_new(
+			list, json_pack("{s:o, s:o, s:o, s:b}", "tag", text(share->tag), "dir",
+				      add_fd(fds, share->dir_fd), "layers", layers, "read_only",
+				      (int)share->read_only));
 	}
 	return list;
 }
@@ -77,16 +77,17 @@ json_t *machine_spec_to_json(const struct machine_spec *s, struct fd_list *fds)
 	json_t *disks = json_array(), *initrds = json_array(), *publish = json_array();
 	for (unsigned i = 0; i < s->n_disks; i++) {
 		const struct machine_disk *d = &s->disks[i];
-		json_array_append_new(disks,
-			json_pack("{s:o, s:o, s:o, s:b}", "path", text(d->path), "serial",
-				text(d->serial), "fd", add_fd(fds, d->fd), "read_only",
-				(int)d->read_only));
+		json_array_append_new(
+			disks, json_pack("{s:o, s:o, s:o, s:b}", "path", text(d->path), "serial",
+				       text(d->serial), "fd", add_fd(fds, d->fd), "read_only",
+				       (int)d->read_only));
 	}
 	for (unsigned i = 0; i < s->n_initrds; i++)
 		json_array_append_new(initrds, add_fd(fds, s->initrd_fds[i]));
 	for (size_t i = 0; i < s->n_publish; i++)
 		json_array_append_new(publish, text(s->publish[i]));
-	return json_pack("{s:o, s:o, s:I, s:I, s:o, s:o, s:o, s:b, s:o, s:o, s:b, s:o, s:o, s:o, s:o}",
+	return json_pack(
+		"{s:o, s:o, s:I, s:I, s:o, s:o, s:o, s:b, s:o, s:o, s:b, s:o, s:o, s:o, s:o}",
 		"arch", text(s->arch), "hostname", text(s->hostname), "cpus", (json_int_t)s->cpus,
 		"memory_bytes", (json_int_t)s->memory_bytes, "cmdline", text(s->cmdline), "kernel",
 		add_fd(fds, s->kernel_fd), "initrds", initrds, "agent", (int)s->agent, "disks",
@@ -119,11 +120,11 @@ static int disks_from_json(const json_t *list, struct machine_spec *out)
 		return -E2BIG;
 	for (size_t i = 0; i < len; i++) {
 		const json_t *o = json_array_get(list, i);
-		out->disks[i] = (struct machine_disk){
-			.path = json_string_value(json_object_get(o, "path")),
-			.serial = json_string_value(json_object_get(o, "serial")),
-			.fd = get_fd(o, "fd"),
-			.read_only = json_is_true(json_object_get(o, "read_only"))};
+		out->disks[i] =
+			(struct machine_disk){.path = json_string_value(json_object_get(o, "path")),
+				.serial = json_string_value(json_object_get(o, "serial")),
+				.fd = get_fd(o, "fd"),
+				.read_only = json_is_true(json_object_get(o, "read_only"))};
 		if (!out->disks[i].path)
 			return -EINVAL;
 	}

@@ -38,8 +38,8 @@ static void send_ended(enum machine_end end, const char *text, const char *remed
 static void log_to_control(void *opaque, enum log_level level, const char *message)
 {
 	/* A reader that is busy loses lines rather than stopping a vCPU. */
-	machine_send(MONITOR_CONTROL_FD,
-		json_pack("{s:s, s:s*}", "event", "log", "text", message), MSG_DONTWAIT);
+	machine_send(MONITOR_CONTROL_FD, json_pack("{s:s, s:s*}", "event", "log", "text", message),
+		MSG_DONTWAIT);
 }
 
 static void on_ended(void *opaque, enum vm_end end, const char *reason)
@@ -76,7 +76,8 @@ static void on_control(void *opaque, int fd, uint32_t events)
 static int listen_vsock(int dir_fd, struct error *err)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	snprintf(address.sun_path, sizeof(address.sun_path), "/proc/self/fd/%d/" SOCKET_NAME, dir_fd);
+	snprintf(address.sun_path, sizeof(address.sun_path), "/proc/self/fd/%d/" SOCKET_NAME,
+		dir_fd);
 	int fd _close_ = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	unlinkat(dir_fd, SOCKET_NAME, 0);
 	if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ||
@@ -90,9 +91,10 @@ static int start_network(const struct machine_spec *spec, struct vm_config *c, s
 	struct slirp_publish publish[SLIRP_PUBLISH_MAX];
 	struct slirp_config net = {.publish = publish, .hostname = spec->hostname};
 	for (size_t i = 0; i < spec->n_publish; i++) {
-		int r = i < SLIRP_PUBLISH_MAX ?
-			slirp_publish_parse(spec->publish[i], &publish[i], err) :
-			error_set(err, E2BIG, "more than %d published ports", SLIRP_PUBLISH_MAX);
+		int r = i < SLIRP_PUBLISH_MAX
+				? slirp_publish_parse(spec->publish[i], &publish[i], err)
+				: error_set(err, E2BIG, "more than %d published ports",
+					  SLIRP_PUBLISH_MAX);
 		if (r < 0)
 			return r;
 	}
@@ -166,7 +168,8 @@ static int give_up_privileges(const struct machine_spec *spec, struct error *err
 		host_directories |= spec->shares[i].dir_fd >= 0;
 	int r = sandbox_drop_privileges(err);
 	if (!r)
-		r = sandbox_limit(RLIMIT_CORE, 0, err); /* a core file would hold the guest's memory */
+		r = sandbox_limit(
+			RLIMIT_CORE, 0, err); /* a core file would hold the guest's memory */
 	if (!r && !host_directories)
 		r = MIN(sandbox_no_files(err), 0);
 	return r;
@@ -184,7 +187,8 @@ static int run_machine(struct monitor *m, const struct machine_spec *spec, struc
 	if (!r)
 		r = give_up_privileges(spec, err);
 	if (!r)
-		r = loop_fd_add(m->loop, MONITOR_CONTROL_FD, EPOLLIN, on_control, m, &m->control, err);
+		r = loop_fd_add(
+			m->loop, MONITOR_CONTROL_FD, EPOLLIN, on_control, m, &m->control, err);
 	if (!r)
 		r = vm_start(m->vm, err);
 	if (!r) {

@@ -1,0 +1,518 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/file.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/strbuf.h"
+#include "cli/guest.h"
+#include "cli/session.h"
+#include "cli/units.h"
+#include "net/publish.h"
+#include "os/paths.h"
+#include "os/term.h"
+
+enum { CPUS_MAX = 64, DISKS_MAX = MACHINE_DISKS_MAX - 1, SHARES_MAX = MACHINE_SHARES_MAX - 1 };
+
+struct values {
+	bool vm, remove, console, verbose, tty, interactive;
+	const char *level, *arch, *kernel, *initrd, *append, *net, *name, *hostname, *workdir,
+		*user;
+	uint64_t cpus, memory, disk_size;
+	struct strings disks, shares, publish, env;
+};
+
+/* What the options become; closed and freed together. */
+struct run {
+	struct cli *cli;
+	const struct values *v;
+	char **command;
+	size_t n_command;
+	char *home;
+	struct image_store *store;
+	struct image *image, *boot;
+	struct instance *instance;
+	struct guest_options guest;
+	struct machine_disk disks[DISKS_MAX];
+	char *disk_paths[DISKS_MAX];
+	struct guest_share shares[SHARES_MAX];
+	struct meter meter;
+	int signal_fd, console_read, console_write;
+};
+
+static void run_done(struct run *r)
+{
+	for (size_t i = 0; i < r->guest.n_disks; i++) {
+		close(r->disks[i].fd);
+		free(r->disk_paths[i]);
+	}
+	for (size_t i = 0; i < r->guest.n_shares; i++) {
+		close(r->shares[i].dir_fd);
+		free(r->shares[i].host);
+	}
+	cleanup_close_fd(&r->guest.kernel_fd);
+	cleanup_close_fd(&r->guest.initrd_fd);
+	cleanup_close_fd(&r->signal_fd);
+	if (r->instance && r->v->remove)
+		instance_remove_own(r->instance, NULL);
+	instance_free(r->instance);
+	image_free(r->image);
+	image_free(r->boot);
+	image_store_free(r->store);
+	meter_done(&r->meter);
+	free(r->home);
+}
+
+/* Options -> what the machine gets. A mistake names the option, the thing and the remedy. */
+
+static int open_input(const char *option, const char *path, int *out, struct error *err)
+{
+	struct stat st;
+	int fd _close_ = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return error_errno(err, errno, "--%s %s", option, path);
+	if (!S_ISREG(st.st_mode))
+		return error_set(err, EINVAL, "--%s %s: not a regular file", option, path);
+	if (!st.st_size)
+		return error_set(err, EINVAL, "--%s %s: the file is empty", option, path);
+	*out = TAKE_FD(fd);
+	return 0;
+}
+
+static bool take_suffix(char *s, const char *suffix)
+{
+	size_t n = strlen(s), m = strlen(suffix);
+	if (n <= m || strcmp(s + n - m, suffix))
+		return false;
+	s[n - m] = 0;
+	return true;
+}
+
+static int add_disk(struct run *r, const char *spec, struct error *err)
+{
+	if (r->guest.n_disks == DISKS_MAX)
+		return error_set(err, E2BIG, "--disk: more than %d disks", DISKS_MAX);
+	char *path _free_ = xstrdup(spec);
+	bool read_only = take_suffix(path, ":ro");
+	int fd _close_ = open(path, (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC);
+	if (fd < 0) {
+		int code = errno;
+		error_errno(err, code, "--disk %s", path);
+		if (code == ENOENT)
+			error_remedy(err, "make one with: truncate -s 8G %s", path);
+		else if (code == EACCES && !read_only)
+			error_remedy(err, "--disk %s:ro needs no right to write", path);
+		return -code;
+	}
+	struct stat st;
+	if (fstat(fd, &st) < 0 || (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode)))
+		return error_set(err, EINVAL, "--disk %s: neither a file nor a block device", path);
+	if (flock(fd, (read_only ? LOCK_SH : LOCK_EX) | LOCK_NB) < 0) {
+		error_set(err, EBUSY, "--disk %s: in use by another machine", path);
+		error_remedy(err, "stop that machine, or give both of them %s:ro", path);
+		return -EBUSY;
+	}
+	r->disk_paths[r->guest.n_disks] = TAKE_PTR(path);
+	r->disks[r->guest.n_disks] = (struct machine_disk){
+		r->disk_paths[r->guest.n_disks], NULL, TAKE_FD(fd), read_only};
+	r->guest.n_disks++;
+	return 0;
+}
+
+static int add_share(struct run *r, const char *spec, struct error *err)
+{
+	if (r->guest.n_shares == SHARES_MAX)
+		return error_set(err, E2BIG, "--share: more than %d directories", SHARES_MAX);
+	char *host _free_ = xstrdup(spec);
+	bool read_only = take_suffix(host, ":ro");
+	char *guest = strrchr(host, ':');
+	if (!guest || guest == host || guest[1] != '/') {
+		error_set(err, EINVAL, "--share %s: not of the form HOST:GUEST[:ro]", spec);
+		error_remedy(err, "for example --share \"$PWD:/src\"; GUEST is an absolute path");
+		return -EINVAL;
+	}
+	*guest++ = 0;
+	int fd _close_ = open(host, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0) {
+		int code = errno;
+		error_errno(err, code, "--share %s", host);
+		if (code == ENOENT)
+			error_remedy(err, "make the directory first: mkdir -p %s", host);
+		return -code;
+	}
+	r->shares[r->guest.n_shares++] = (struct guest_share){host, guest, TAKE_FD(fd), read_only};
+	TAKE_PTR(host);
+	return 0;
+}
+
+static int check_size(struct run *r, struct error *err)
+{
+	uint64_t host = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+	uint64_t memory = r->v->memory ? r->v->memory : GiB;
+	char want[24], have[24];
+	format_size(memory, want);
+	format_size(host, have);
+	if (memory > host) {
+		error_set(err, EINVAL, "--memory: %s is more than this host has (%s)", want, have);
+		error_remedy(err, "ask for less; `strata doctor` shows what is free");
+		return -EINVAL;
+	}
+	if (memory < 96 * MiB || memory % 4096) {
+		error_set(err, EINVAL, "--memory: %s is not possible", want);
+		error_remedy(err, "at least 96M, in whole pages of 4 KiB");
+		return -EINVAL;
+	}
+	r->guest.memory_bytes = memory;
+	r->guest.cpus = r->v->cpus ? r->v->cpus : 1;
+	if (r->guest.cpus > CPUS_MAX)
+		return error_set(err, EINVAL,
+			"--cpus: %llu are more than the %d that a machine can have",
+			(unsigned long long)r->guest.cpus, CPUS_MAX);
+	r->guest.disk_bytes = r->v->disk_size ? r->v->disk_size : 16 * GiB;
+	if (r->guest.disk_bytes < 64 * MiB || r->guest.disk_bytes > 16384 * GiB)
+		return error_set(err, EINVAL, "--disk-size: between 64M and 16384G is possible");
+	return 0;
+}
+
+static int check_network(struct run *r, struct error *err)
+{
+	const struct values *v = r->v;
+	r->guest.network = !v->net || !strcmp(v->net, "user");
+	if (!r->guest.network && v->publish.len) {
+		error_set(err, EINVAL, "--publish needs a network, and --net none was asked for");
+		error_remedy(err, "leave one of them out");
+		return -EINVAL;
+	}
+	for (size_t i = 0; i < v->publish.len; i++) {
+		struct slirp_publish p;
+		if (slirp_publish_parse(v->publish.items[i], &p, err) < 0) {
+			error_wrap(err, "--publish %s", v->publish.items[i]);
+			error_remedy(
+				err, "write [ADDRESS:]HOSTPORT:GUESTPORT[/tcp|udp], as in 8080:80");
+			return -EINVAL;
+		}
+	}
+	r->guest.publish = v->publish.items;
+	r->guest.n_publish = v->publish.len;
+	return 0;
+}
+
+static int check_options(struct run *r, bool separated, struct error *err)
+{
+	const struct values *v = r->v;
+	if ((v->level && strcmp(v->level, "vm")) || (!v->vm && !v->level)) {
+		error_set(err, EINVAL, "only the level \"vm\" exists in this version");
+		error_remedy(err, "say --vm");
+		return -EINVAL;
+	}
+	if (r->n_command && !separated && r->command[0][0] == '-') {
+		error_set(err, EINVAL,
+			"%s stands after the image, where the guest's command begins",
+			r->command[0]);
+		error_remedy(err, "put it before the image, or -- before the command");
+		return -EINVAL;
+	}
+	for (size_t i = 0; i < v->env.len; i++) {
+		if (v->env.items[i][0] == '=' || !strchr(v->env.items[i], '='))
+			return error_set(err, EINVAL, "--env %s: not of the form NAME=value",
+				v->env.items[i]);
+	}
+	int e = v->name ? instance_name_check(v->name, err) : 0;
+	if (!e && v->hostname)
+		e = instance_name_check(v->hostname, err);
+	if (!e)
+		e = check_size(r, err);
+	if (!e)
+		e = check_network(r, err);
+	if (!e && v->kernel)
+		e = open_input("kernel", v->kernel, &r->guest.kernel_fd, err);
+	if (!e && v->initrd)
+		e = open_input("initrd", v->initrd, &r->guest.initrd_fd, err);
+	for (size_t i = 0; !e && i < v->disks.len; i++)
+		e = add_disk(r, v->disks.items[i], err);
+	for (size_t i = 0; !e && i < v->shares.len; i++)
+		e = add_share(r, v->shares.items[i], err);
+	return e;
+}
+
+/* The command, as OCI has it: the image's entry point, then our words or else the image's. */
+static char **command_line(const struct run *r, size_t *n)
+{
+	VEC(char *) argv = {0};
+	for (char **p = r->image->entrypoint; *p; p++)
+		vec_push(&argv, *p);
+	for (size_t i = 0; i < r->n_command; i++)
+		vec_push(&argv, r->command[i]);
+	for (char **p = r->image->cmd; !r->n_command && *p; p++)
+		vec_push(&argv, *p);
+	if (!argv.len)
+		vec_push(&argv, (char *)(uintptr_t) "/bin/sh");
+	*n = argv.len;
+	return argv.items;
+}
+
+static int make_instance(struct run *r, char **argv, size_t n, struct error *err)
+{
+	struct strbuf command _strbuf_ = STRBUF_INIT;
+	for (size_t i = 0; i < n && command.len < 200; i++)
+		strbuf_addf(&command, "%s%s", i ? " " : "", argv[i]);
+	struct instance_config c = {.image = r->image->ref,
+		.level = (char *)(uintptr_t) "vm",
+		.arch = r->image->arch,
+		.command = command.data,
+		.cpus = r->guest.cpus,
+		.memory_bytes = r->guest.memory_bytes,
+		.created_s = (uint64_t)time(NULL),
+		.remove = r->v->remove};
+	int e = instance_create(r->home, r->v->name, &c, &r->instance, err);
+	if (e < 0)
+		return e;
+	r->guest.hostname = r->v->hostname ? r->v->hostname : r->instance->name;
+	/* --console and --verbose show the kernel's words; otherwise they are only kept. */
+	bool show = r->v->console || r->v->verbose;
+	r->guest.verbose_kernel = show;
+	r->guest.console_fd = show ? STDERR_FILENO
+				   : openat(r->instance->dir_fd, "console.log",
+					     O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	return r->guest.console_fd < 0 ? error_errno(err, errno, "console.log") : 0;
+}
+
+/* From here on signals are the guest's, or they cancel its start. */
+static int catch_signals(struct run *r, struct error *err)
+{
+	static const int forwarded[] = {
+		SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH, SIGTSTP, SIGCONT};
+	sigset_t set;
+	sigemptyset(&set);
+	for (size_t i = 0; i < ARRAY_SIZE(forwarded); i++)
+		sigaddset(&set, forwarded[i]);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	r->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	return r->signal_fd < 0 ? error_errno(err, errno, "signalfd") : 0;
+}
+
+static int exec_in_guest(struct run *r, struct guest *g, char **argv, size_t n, bool tty,
+	struct agent_process *p, uint32_t *exit_status, struct error *err)
+{
+	VEC(const char *) env = {0};
+	const char *term = getenv("TERM");
+	char *term_var _free_ = term && *term ? xasprintf("TERM=%s", term) : NULL;
+	for (char **e = r->image->env; *e; e++)
+		vec_push(&env, *e);
+	if (tty && term_var)
+		vec_push(&env, term_var);
+	for (size_t i = 0; i < r->v->env.len; i++)
+		vec_push(&env, r->v->env.items[i]);
+	const char *image_dir = strcmp(r->image->workdir, "/") ? r->image->workdir : NULL;
+	const char *image_user = *r->image->user ? r->image->user : NULL;
+	struct agent_exec e = {.argv = {(const char **)argv, n},
+		.env = {env.items, env.len},
+		.cwd = r->v->workdir ? r->v->workdir : image_dir,
+		.user = r->v->user ? r->v->user : image_user,
+		.tty = tty};
+	if (tty)
+		term_size(STDIN_FILENO, &e.rows, &e.cols);
+	struct agent_wait w = {clock_monotonic_ns() + 120 * NS_PER_SEC, -1};
+	int status = agent_exec(p, &g->address, &e, &w, exit_status, err);
+	vec_done(&env);
+	return status;
+}
+
+/* The exit status when the machine ended under its command. */
+static int machine_ended(struct run *r, const struct session_result *s)
+{
+	struct error err _error_ = ERROR_INIT;
+	const char *why = s->reason ? s->reason : "";
+	switch (s->end) {
+	case MACHINE_POWEROFF:
+		cli_note(r->cli, "The guest switched itself off.");
+		return 0;
+	case MACHINE_REBOOT:
+		cli_note(r->cli, "The guest asked for a restart; its machine has ended.");
+		return 0;
+	case MACHINE_PANIC:
+		error_set(&err, EIO, "the guest's kernel panicked%s%s", *why ? ": " : "", why);
+		break;
+	default:
+		error_set(&err, EIO, "the machine ended%s%s", *why ? ": " : "", why);
+	}
+	return cli_fail(r->cli, EXIT_STRATA, &err);
+}
+
+static int run_command(struct run *r, struct guest *g, char **argv, size_t n)
+{
+	struct error err _error_ = ERROR_INIT;
+	struct agent_process p = {.streams = {-1, -1, -1}};
+	uint32_t exit_status = 0;
+	bool both = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
+	bool tty = r->v->tty ? isatty(STDIN_FILENO) : both;
+	if (r->v->tty && !tty) {
+		error_set(&err, ENOTTY, "--tty: standard input is no terminal");
+		return cli_fail(r->cli, EXIT_STRATA, &err);
+	}
+	if (exec_in_guest(r, g, argv, n, tty, &p, &exit_status, &err) < 0)
+		return cli_fail(r->cli, exit_status ? (int)exit_status : EXIT_STRATA, &err);
+	if (tty && r->v->verbose)
+		cli_note(r->cli, "Ctrl-] three times within a second leaves the machine.");
+	struct session_options o = {g->machine, &p, r->signal_fd, tty, true};
+	struct session_result s;
+	int e = session_run(&o, &s, &err);
+	int status = s.status >= 0 ? s.status : EXIT_STRATA;
+	if (s.machine_ended)
+		status = machine_ended(r, &s);
+	else if (e < 0)
+		status = cli_fail(r->cli, EXIT_STRATA, &err);
+	else if (s.left)
+		cli_note(r->cli, "\nLeft the machine; it is switched off.");
+	if (s.machine_ended)
+		guest_done(g);
+	free(s.reason);
+	agent_process_done(&p);
+	return status;
+}
+
+static int run_guest(struct run *r, struct error *err)
+{
+	size_t n;
+	char **argv _free_ = command_line(r, &n);
+	char *what _free_ = xasprintf("Booting %s (%s)", r->image->ref, r->image->arch);
+	struct guest g = {0};
+	int e = make_instance(r, argv, n, err);
+	if (!e)
+		e = catch_signals(r, err);
+	if (e < 0)
+		return e;
+	if (r->meter.tty && !r->guest.verbose_kernel)
+		meter_stage(&r->meter, what);
+	e = guest_start(&g, r->instance, &r->guest, r->signal_fd, &r->meter, err);
+	meter_done(&r->meter);
+	if (r->guest.console_fd != STDERR_FILENO)
+		close(r->guest.console_fd);
+	if (e == -EINTR)
+		return 128 + SIGINT;
+	if (e < 0)
+		return e;
+	if (r->v->verbose)
+		cli_note(r->cli, "Instance %s is running.", r->instance->name);
+	int status = run_command(r, &g, argv, n);
+	if (g.machine)
+		guest_stop(&g);
+	return status;
+}
+
+static int run(struct cli *cli, const void *values, char **operands, size_t n)
+{
+	struct run r CLEANUP(run_done) = {.cli = cli,
+		.v = values,
+		.command = operands + 1,
+		.n_command = n - 1,
+		.signal_fd = -1,
+		.guest = {.kernel_fd = -1, .initrd_fd = -1, .console_fd = -1}};
+	struct error err _error_ = ERROR_INIT;
+	bool separated = r.n_command && !strcmp(r.command[0], "--");
+	r.command += separated;
+	r.n_command -= separated;
+	if (check_options(&r, separated, &err) == -EINVAL)
+		return cli_usage(cli, &err);
+	meter_init(&r.meter, cli);
+	r.guest.disks = r.disks;
+	r.guest.shares = r.shares;
+	r.guest.append = r.v->append;
+	int e = err.code ? -err.code : paths_home(&r.home, &err);
+	if (!e) {
+		instance_sweep(r.home);
+		e = image_store_open(&r.store, NULL, &err);
+	}
+	if (!e)
+		e = guest_open_images(r.store, r.home, operands[0],
+			r.v->arch ? r.v->arch : "riscv64", &r.meter, &r.image, &r.boot, &err);
+	meter_done(&r.meter);
+	if (!e)
+		e = run_guest(&r, &err);
+	if (e < 0)
+		return cli_fail(cli, EXIT_STRATA, &err);
+	return e;
+}
+
+#define OPTION(name, letter, type, member, arg, help)                                              \
+	{                                                                                          \
+		name, letter, OPTION_##type, offsetof(struct values, member), arg, help, NULL      \
+	}
+
+static const char *const level_choices[] = {"vm", NULL};
+static const char *const arch_choices[] = {"riscv64", NULL};
+static const char *const net_choices[] = {"user", "none", NULL};
+
+static const struct option options[] = {
+	OPTION("vm", 0, FLAG, vm, NULL, "run it as a virtual machine: short for --level vm"),
+	{"level", 0, OPTION_ENUM, offsetof(struct values, level), "LEVEL", "the level of isolation",
+		level_choices},
+	{"arch", 0, OPTION_ENUM, offsetof(struct values, arch), "ARCH",
+		"the guest's instruction set", arch_choices},
+	OPTION("name", 0, STRING, name, "NAME",
+		"the instance's name; a free one is found otherwise"),
+	OPTION("rm", 0, FLAG, remove, NULL, "remove the instance and its disk at the end"),
+	OPTION("cpus", 'c', UINT, cpus, "N", "number of CPUs (1)"),
+	OPTION("memory", 'm', SIZE, memory, "SIZE", "main memory (1G)"),
+	OPTION("disk-size", 0, SIZE, disk_size, "SIZE",
+		"size of the disk that takes its writes (16G)"),
+	OPTION("disk", 0, LIST, disks, "FILE[:ro]", "add a disk: vda, vdb, …"),
+	OPTION("share", 'v', LIST, shares, "HOST:GUEST[:ro]", "show a directory of the host"),
+	{"net", 0, OPTION_ENUM, offsetof(struct values, net), "NET", "the network", net_choices},
+	OPTION("publish", 'p', LIST, publish, "[ADDR:]HOST:GUEST[/tcp|udp]",
+		"pass a port of the host on to the guest"),
+	OPTION("env", 'e', LIST, env, "NAME=VALUE", "set a variable of the command's environment"),
+	OPTION("workdir", 'w', STRING, workdir, "DIR", "where the command starts"),
+	OPTION("user", 'u', STRING, user, "USER[:GROUP]", "as whom the command runs (root)"),
+	OPTION("hostname", 0, STRING, hostname, "NAME",
+		"the guest's host name (the instance's name)"),
+	OPTION("tty", 't', FLAG, tty, NULL,
+		"insist on a terminal; by default there is one if stdin and stdout are"),
+	OPTION("interactive", 'i', FLAG, interactive, NULL,
+		"accepted for habit: stdin is always passed on"),
+	OPTION("kernel", 0, STRING, kernel, "FILE",
+		"boot this kernel (Image or ELF) instead of the image's"),
+	OPTION("initrd", 0, STRING, initrd, "FILE",
+		"with this initramfs instead of the boot image's"),
+	OPTION("append", 0, STRING, append, "WORDS", "add to the kernel's command line"),
+	OPTION("console", 0, FLAG, console, NULL,
+		"show what the guest's console prints, on stderr"),
+	OPTION("verbose", 0, FLAG, verbose, NULL, "show that and more"),
+};
+
+static const struct example examples[] = {
+	{"strata run --vm --arch riscv64 --rm debian", "A shell in a RISC-V Debian"},
+	{"strata run --vm --rm debian -- uname -m", "One command; its status is passed on"},
+	{"tar c src | strata run --vm --rm debian -- tar tv", "Its streams are yours"},
+	{"strata run --vm --share \"$PWD:/src\" --publish 8080:80 debian",
+		"With a directory and a port of the host"},
+};
+
+const struct command cmd_run = {
+	.name = "run",
+	.summary = "Run a command in a new instance of an image",
+	.operands = "IMAGE [--] [COMMAND [ARG...]]",
+	.description = "The image is fetched when it is not here yet. Without a command the "
+		       "image's own runs, "
+		       "usually a shell. With a terminal on both sides the session is interactive; "
+		       "Ctrl-] pressed "
+		       "three times within a second leaves it. Otherwise stdin, stdout and stderr "
+		       "are passed byte "
+		       "for byte, and INT, TERM, HUP, QUIT, USR1 and USR2 are passed on to the "
+		       "command; three INT "
+		       "within two seconds end the machine. The instance ends with its command.",
+	.options = options,
+	.n_options = ARRAY_SIZE(options),
+	.examples = examples,
+	.n_examples = ARRAY_SIZE(examples),
+	.values_bytes = sizeof(struct values),
+	.min_operands = 1,
+	.max_operands = 4096,
+	.completes = OPERAND_IMAGE,
+	.options_first = true,
+	.run = run,
+};
