@@ -279,8 +279,9 @@ uint64_t softfloat_div(struct softfloat *s, enum ir_type t, uint64_t a, uint64_t
 	}
 	if (x.class == ZERO || y.class == INFINITE)
 		return pack_special(t, ZERO, negative);
-	/* The dividend's leading bit at 127, a divisor of at most 53 bits: 74 bits of quotient. */
-	int up = 127 - top_bit(x.sig);
+	/* The dividend's leading bit at 126, a divisor of 1 to 53 bits: 73 to 127 bits of quotient, and
+	 * one for what remains. */
+	int up = 126 - top_bit(x.sig);
 	x.sig <<= up;
 	x.exp -= up;
 	u128 q = x.sig / y.sig;
