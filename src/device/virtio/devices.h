@@ -16,8 +16,8 @@ int virtio_blk_new(struct virtio_device **out, struct memory *memory, struct loo
 int virtio_rng_new(
 	struct virtio_device **out, struct memory *memory, struct loop *loop, struct error *err);
 
-/* console.c: ports; port 0 is a console. Each port has a pair of descriptors (owned, nonblocking,
- * may be the same number; -1: not connected). */
+/* console.c: ports; port 0 is a console. The process must ignore SIGPIPE. Each port has a pair of
+ * descriptors (owned, nonblocking, may be the same number; -1: not connected). */
 struct virtio_console_port {
 	const char *name; /* NULL for a console port */
 	int in_fd, out_fd;
