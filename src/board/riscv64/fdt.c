@@ -158,7 +158,7 @@ static void device(struct tree *t, const char *name, uint64_t base, uint64_t byt
 /* Linux, Documentation/devicetree/bindings/pci/host-generic-pci.yaml */
 static void pci(struct tree *t, const struct riscv_fdt_config *c)
 {
-	enum { SPACE_MEM32 = 0x02000000, SPACE_MEM64 = 0x03000000, INTA = 1 };
+	enum { SPACE_MEM32 = 0x02000000, SPACE_MEM64 = 0x43000000, INTA = 1 };
 	begin_at(t, "pci", RISCV_ECAM_BASE);
 	string(t, "compatible", "pci-host-ecam-generic");
 	string(t, "device_type", "pci");

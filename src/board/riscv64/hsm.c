@@ -63,11 +63,16 @@ static struct sbi_result hart_status(struct sbi *call)
 	return SBI_OK(state);
 }
 
-static void set_state(struct sbi *call, enum hart_state state)
+/* The hart wakes where it was told to, with little of its state (table 11); what may wake it stays. */
+static void forget_state(struct sbi *call)
 {
-	pthread_mutex_lock(&call->machine->hsm_lock);
-	call->machine->harts[call->hart].state = state;
-	pthread_mutex_unlock(&call->machine->hsm_lock);
+	struct rv64_cpu *c = call->cpu;
+	uint64_t sie = c->sie, stimecmp = c->stimecmp, sip = atomic_load(&c->sip);
+	rv64_reset(c, call->arg[1], call->hart, call->arg[2]);
+	c->sie = sie;
+	atomic_fetch_or(&c->sip, sip & UINT64_C(1) << RV64_IRQ_SOFTWARE);
+	rv64_set_stimecmp(c, stimecmp);
+	call->no_return = true;
 }
 
 /* Table 10: types of suspend. */
@@ -88,13 +93,10 @@ static struct sbi_result hart_suspend(struct sbi *call)
 			call->arg[1] % rv64_isa.min_insn_bytes))
 		return SBI_FAIL(SBI_ERR_INVALID_ADDRESS);
 	const struct cpu_env *env = call->cpu->head.env;
-	set_state(call, HART_SUSPENDED);
+	/* As wfi: the hart sleeps once this call has returned, before its next instruction. */
 	env->wait_for_interrupt(env->opaque);
-	set_state(call, HART_STARTED);
-	if (type == NON_RETENTIVE) {
-		rv64_reset(call->cpu, call->arg[1], call->hart, call->arg[2]);
-		call->no_return = true;
-	}
+	if (type == NON_RETENTIVE)
+		forget_state(call);
 	return SBI_OK(0);
 }
 

@@ -88,7 +88,8 @@ void rv64_reset(struct rv64_cpu *c, uint64_t pc, uint64_t hart_id, uint64_t opaq
 	c->sstatus = c->sie = c->stvec = c->sscratch = c->sepc = c->scause = c->stval = 0;
 	c->satp = c->senvcfg = 0;
 	c->stimecmp = UINT64_MAX;
-	atomic_store(&c->sip, 0);
+	/* The external line is the interrupt controller's: it stays as that has set it. */
+	atomic_fetch_and(&c->sip, UINT64_C(1) << RV64_IRQ_EXTERNAL);
 	rv64_set_frm(c, 0);
 	fpu_set_flags(&c->head, 0);
 	c->head.fault.pending = false;
