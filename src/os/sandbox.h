@@ -25,6 +25,24 @@ int sandbox_drop_privileges(struct error *err);
  * Returns 1 when this kernel has no Landlock: seccomp must then be what denies it. */
 int sandbox_no_files(struct error *err);
 
+/* As sandbox_no_files(), but what lies below these directories stays reachable; files there cannot
+ * be executed, and no device nodes made. The descriptors are not kept. */
+struct sandbox_dir {
+	int fd; /* O_PATH is enough */
+	bool readonly;
+};
+int sandbox_files(const struct sandbox_dir *dirs, unsigned count, struct error *err);
+
+/* Leaves the host's network, IPC and UTS namespaces for empty ones, with a user namespace of its own
+ * where that is what it takes; users keep their numbers. Open descriptors
+ * work as before. Best effort: returns 1 when this kernel does not let us. */
+int sandbox_namespaces(struct error *err);
+
+/* The process is killed when it tries one of these: they are what an attacker would want, and no
+ * library probes for them. clone3 gets ENOSYS, so that threads are made with clone, whose flags a
+ * filter can see. Call it before sandbox_allow_syscalls(). All threads. */
+int sandbox_kill_syscalls(const char *const *names, unsigned count, struct error *err);
+
 /* A system call that stays allowed. With mask != 0 only when (argument & mask) == value; several
  * rows for one call are alternatives. Rows whose call this architecture lacks are ignored. */
 struct sandbox_syscall {

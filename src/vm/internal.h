@@ -6,6 +6,7 @@
 #include <pthread.h>
 
 #include "board/board.h"
+#include "os/sandbox.h"
 #include "vm/panic.h"
 #include "vm/vm.h"
 
@@ -19,9 +20,11 @@ struct vm_io {
 };
 
 struct vm {
-	struct board *board; /* owned */
-	struct loop *loop;   /* the monitor's */
-	struct vm_io *io;    /* owned */
+	struct board *board;			/* owned */
+	struct loop *loop;			/* the monitor's */
+	struct vm_io *io;			/* owned */
+	struct sandbox_dir dirs[VM_SHARES_MAX]; /* shared directories, owned until vm_sandbox() */
+	unsigned dir_count;
 	vm_ended_fn *ended;
 	void *opaque;
 	bool started, paused, over;

@@ -66,6 +66,10 @@ typedef void vm_ended_fn(void *opaque, enum vm_end end, const char *reason);
  * to the machine when this succeeds. ended is called once, on the loop's thread. */
 int vm_new(struct vm **out, const struct vm_config *config, struct loop *loop, vm_ended_fn *ended,
 	void *opaque, struct error *err);
+/* Gives up, for the whole process, what a running machine does not need: privileges, other files
+ * than its shared directories, other processes, the network, most system calls (docs/sandbox.md).
+ * After vm_new(), before vm_start(), in a process with one thread. */
+int vm_sandbox(struct vm *vm, struct error *err);
 int vm_start(struct vm *vm, struct error *err);
 void vm_pause(struct vm *vm); /* returns when no vCPU runs */
 void vm_resume(struct vm *vm);
