@@ -40,6 +40,9 @@ struct vm {
 
 /* devices.c: the virtio devices of the configuration, in slots of the board. */
 int vm_devices_add(struct vm *vm, const struct vm_config *config, struct error *err);
+/* The machine works on its own copies of the configuration's descriptors, so that the caller keeps
+ * its own when vm_new() fails. -1 stays -1. */
+int vm_own_fd(int *out, int fd, struct error *err);
 /* A new I/O thread's loop; the thread starts with vm_io_start(). */
 int vm_io_new(struct vm *vm, const char *name, struct loop **out, struct error *err);
 

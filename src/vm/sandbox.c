@@ -256,7 +256,8 @@ int vm_sandbox(struct vm *vm, struct error *err)
 	int r = sandbox_limit(RLIMIT_CORE, 0, err); /* a core file would hold the guest's memory */
 	if (r == 0)
 		r = MIN(sandbox_namespaces(err), 0);
-	/* Other processes of the user may not look into this one. Now: the step above wrote to /proc. */
+	/* Other processes of the user may not look into this one. Now: the step above wrote to
+	 * /proc. */
 	if (r == 0 && prctl(PR_SET_DUMPABLE, 0) < 0)
 		r = error_errno(err, errno, "PR_SET_DUMPABLE");
 	if (r == 0)

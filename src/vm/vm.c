@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/epoll.h>
@@ -13,8 +14,7 @@
 #define PANIC_SILENCE_NS (NS_PER_SEC / 2)
 enum { CONSOLE_FLUSH_MS = 200 };
 
-/* --- I/O threads
- * ---------------------------------------------------------------------------------- */
+/* --- I/O threads ----------------------------------------------------------------------------- */
 
 int vm_io_new(struct vm *vm, const char *name, struct loop **out, struct error *err)
 {
@@ -76,8 +76,13 @@ static void io_free_all(struct vm *vm)
 	}
 }
 
-/* --- the end
- * -------------------------------------------------------------------------------------- */
+static void close_fd(int fd)
+{
+	if (fd >= 0)
+		close(fd);
+}
+
+/* --- the end --------------------------------------------------------------------------------- */
 
 static void wake_end(struct vm *vm)
 {
@@ -165,8 +170,7 @@ void vm_stop(struct vm *vm, const char *reason)
 	finish(vm, VM_END_STOPPED, reason ? reason : "stopped");
 }
 
-/* --- life
- * ----------------------------------------------------------------------------------------- */
+/* --- life ------------------------------------------------------------------------------------ */
 
 /* Memory is taken as the guest touches it; what the host does not have at all would end the monitor
  * at some later moment. */
@@ -194,8 +198,15 @@ static int make_events(struct vm *vm, struct error *err)
 	return r;
 }
 
-/* The board owns its descriptors from its making on; a machine that then fails closes them. So that
- * the caller keeps its own on failure, the board gets duplicates. */
+int vm_own_fd(int *out, int fd, struct error *err)
+{
+	int copy = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	if (copy < 0 && fd >= 0)
+		return error_errno(err, errno, "descriptor %d", fd);
+	*out = copy;
+	return 0;
+}
+
 static int make_board(struct vm *vm, const struct vm_config *config, struct error *err)
 {
 	const struct board_ops *ops = board_find(config->arch);
@@ -204,20 +215,42 @@ static int make_board(struct vm *vm, const struct vm_config *config, struct erro
 	struct board_config bc = {
 		.cpus = config->cpus,
 		.memory_bytes = config->memory_bytes,
-		.console_in_fd = config->console_in_fd,
-		.console_out_fd = config->console_out_fd,
+		.console_in_fd = -1,
+		.console_out_fd = -1,
 		.tap = on_console,
 		.ended = on_board_ended,
 		.opaque = vm,
 	};
-	return board_new(&vm->board, ops, &bc, vm->loop, err);
+	int r = vm_own_fd(&bc.console_in_fd, config->console_in_fd, err);
+	if (r == 0)
+		r = vm_own_fd(&bc.console_out_fd, config->console_out_fd, err);
+	if (r == 0)
+		r = board_new(&vm->board, ops, &bc, vm->loop, err);
+	if (r < 0) {
+		close_fd(bc.console_in_fd);
+		close_fd(bc.console_out_fd);
+	}
+	return r;
 }
 
+/* The machine has its own copies now, or has read what it wanted. */
 static void close_config(const struct vm_config *config)
 {
-	close(config->kernel_fd);
+	close_fd(config->kernel_fd);
 	for (unsigned i = 0; i < config->initrd_count; i++)
-		close(config->initrd_fds[i]);
+		close_fd(config->initrd_fds[i]);
+	for (unsigned i = 0; i < config->disk_count; i++)
+		close_fd(config->disks[i].fd);
+	for (unsigned i = 0; i < config->share_count; i++) {
+		close_fd(config->shares[i].dir_fd);
+		for (unsigned n = 0; n < config->shares[i].layer_count; n++)
+			close_fd(config->shares[i].layer_fds[n]);
+	}
+	close_fd(config->net_fd);
+	close_fd(config->vsock_listen_fd);
+	close_fd(config->console_in_fd);
+	if (config->console_out_fd != config->console_in_fd)
+		close_fd(config->console_out_fd);
 }
 
 int vm_new(struct vm **out, const struct vm_config *config, struct loop *loop, vm_ended_fn *ended,
@@ -295,8 +328,9 @@ void vm_free(struct vm *vm)
 	io_free_all(vm);
 	loop_fd_remove(vm->end_watch);
 	loop_timer_free(vm->silence);
-	if (vm->end_fd >= 0)
-		close(vm->end_fd);
+	close_fd(vm->end_fd);
+	for (unsigned i = 0; i < vm->dir_count; i++)
+		close_fd(vm->dirs[i].fd);
 	pthread_mutex_destroy(&vm->panic_lock);
 	free(vm);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Boots a kernel with the serial port on stdin and stdout: boot [-c CPUS] [-m MIB] [-i INITRD]
-// [-a CMDLINE] KERNEL. For people and scripts; exits 0 when the guest switched itself off.
+// [-a CMDLINE] [-d DISK] [-t SECONDS] [-s (sandboxed)] KERNEL. For people and scripts; exits 0 when
+// the guest switched itself off.
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -38,6 +39,7 @@ int main(int argc, char **argv)
 	struct vm_stats stats;
 	struct rusage usage;
 	int option, initrd = -1;
+	bool sandbox = false;
 	uint64_t seconds = 600;
 	struct vm_config config = {
 		.arch = "riscv64",
@@ -49,7 +51,7 @@ int main(int argc, char **argv)
 		.console_in_fd = dup(0),
 		.console_out_fd = dup(1),
 	};
-	while ((option = getopt(argc, argv, "c:m:i:a:t:")) != -1) {
+	while ((option = getopt(argc, argv, "c:m:i:a:t:d:s")) != -1) {
 		if (option == 'c')
 			config.cpus = (unsigned)atoi(optarg);
 		else if (option == 'm')
@@ -58,6 +60,11 @@ int main(int argc, char **argv)
 			config.cmdline = optarg;
 		else if (option == 't')
 			seconds = (uint64_t)atoi(optarg);
+		else if (option == 's')
+			sandbox = true;
+		else if (option == 'd')
+			config.disks[config.disk_count++] = (struct vm_disk){
+				.path = optarg, .fd = open(optarg, O_RDWR | O_CLOEXEC)};
 		else if (option == 'i') {
 			initrd = open(optarg, O_RDONLY | O_CLOEXEC);
 			config.initrd_fds = &initrd;
@@ -70,7 +77,8 @@ int main(int argc, char **argv)
 	config.kernel_fd = optind < argc ? open(argv[optind], O_RDONLY | O_CLOEXEC) : -1;
 	uint64_t start = clock_monotonic_ns();
 	if (loop_new(&loop, &err) || vm_new(&vm, &config, loop, on_end, NULL, &err) ||
-		loop_timer_new(loop, on_timeout, &vm, &timer, &err) || vm_start(vm, &err)) {
+		loop_timer_new(loop, on_timeout, &vm, &timer, &err) ||
+		(sandbox && vm_sandbox(vm, &err)) || vm_start(vm, &err)) {
 		fprintf(stderr, "boot: %s\n%s\n", err.message, err.remedy ? err.remedy : "");
 		return 2;
 	}

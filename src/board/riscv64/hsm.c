@@ -63,7 +63,8 @@ static struct sbi_result hart_status(struct sbi *call)
 	return SBI_OK(state);
 }
 
-/* The hart wakes where it was told to, with little of its state (table 11); what may wake it stays. */
+/* The hart wakes where it was told to, with little of its state (table 11); what may wake it stays.
+ */
 static void forget_state(struct sbi *call)
 {
 	struct rv64_cpu *c = call->cpu;
@@ -116,8 +117,7 @@ struct sbi_result sbi_hsm(struct sbi *call)
 	}
 }
 
-/* --- the monitor's side
- * --------------------------------------------------------------------------- */
+/* --- the monitor's side ---------------------------------------------------------------------- */
 
 static bool runs(const struct riscv_hart *h)
 {
