@@ -68,6 +68,14 @@ bool slirp_filter_from_guest(struct slirp_filter *f, uint8_t *bytes, size_t len)
 	return true;
 }
 
+bool slirp_filter_opens(const uint8_t *bytes, size_t len)
+{
+	enum { TCP_FLAGS = 13, TCP_SYN = 2, TCP_ACK = 16 };
+	struct frame f;
+	return frame_parse(bytes, len, &f) && f.transport && f.protocol == IPPROTO_TCP &&
+	       (bytes[f.transport + TCP_FLAGS] & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+}
+
 void slirp_filter_to_guest(struct slirp_filter *f, uint8_t *bytes, size_t len)
 {
 	struct frame frame;

@@ -23,6 +23,8 @@ struct slirp_filter {
 
 /* A frame from the guest: false to drop it. May change it in place. */
 bool slirp_filter_from_guest(struct slirp_filter *f, uint8_t *bytes, size_t len);
+/* True for a frame that opens a TCP connection. */
+bool slirp_filter_opens(const uint8_t *bytes, size_t len);
 /* A frame for the guest. May change it in place. */
 void slirp_filter_to_guest(struct slirp_filter *f, uint8_t *bytes, size_t len);
 

@@ -2,13 +2,16 @@
 #include "net/slirp_loop.h"
 
 #include <arpa/inet.h>
+#include <malloc.h>
 #include <poll.h>
 #include <slirp/libslirp.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include "base/vec.h"
 #include "net/frame.h"
 #include "net/slirp_filter.h"
+#include "net/slirp_sandbox.h"
 
 /* The guest's network; docs/network.md. */
 #define NETWORK "10.0.2.0"
@@ -27,7 +30,15 @@ enum {
 	/* Frames that wait for the guest. Nothing is read from sockets meanwhile, so that one
 	 * round's output and the answers to what the guest sends are all there can be. */
 	QUEUE_BYTES_MAX = 8 << 20,
+	CROWDED_CHECK_MS = 20,
+	SOCKETS_SPARE = 128, /* of the descriptors that there can be: not for TCP, not for us */
 };
+
+/* libslirp keeps a descriptor and 256 KiB of mostly untouched buffers for each TCP connection until
+ * 10 s after its end, and GLib ends the process when memory runs out. Beyond this much no new
+ * connection is let in: a SYN is lost and comes again, a published port leaves it to the kernel's
+ * backlog. The limit of the sandbox lies well above. */
+#define CROWDED_BYTES (2 * GiB)
 
 struct queued_frame {
 	struct queued_frame *next;
@@ -50,6 +61,10 @@ struct slirp_loop {
 	VEC(struct pollfd) polls;
 	struct queued_frame *first, **last;
 	size_t queue_bytes;
+	unsigned sockets, sockets_max; /* that libslirp has open, and may have */
+	bool crowded;		       /* as found at crowded_ms */
+	int64_t crowded_ms;
+	VEC(int) listeners; /* libslirp's descriptors of published TCP ports */
 	struct slirp_filter filter;
 	uint8_t frame[FRAME_MAX + 1]; /* one more, to notice what is longer */
 };
@@ -57,6 +72,17 @@ struct slirp_loop {
 static int64_t now_ms(void)
 {
 	return (int64_t)(clock_monotonic_ns() / 1000000);
+}
+
+static bool is_crowded(struct slirp_loop *l)
+{
+	int64_t now = now_ms();
+	if (now - l->crowded_ms >= CROWDED_CHECK_MS) {
+		struct mallinfo2 m = mallinfo2();
+		l->crowded = m.uordblks + m.hblkhd > CROWDED_BYTES;
+		l->crowded_ms = now;
+	}
+	return l->crowded || l->sockets + SOCKETS_SPARE > l->sockets_max;
 }
 
 /* --- frames to the guest ---------------------------------------------------------------------- */
@@ -141,8 +167,15 @@ static void on_timer_mod(void *timer, int64_t expire_ms, void *opaque)
 		((struct timer *)timer)->expire_ms = expire_ms;
 }
 
-static void on_poll_fd(int fd, void *opaque)
+static void on_open_fd(int fd, void *opaque)
 {
+	((struct slirp_loop *)opaque)->sockets++;
+}
+
+static void on_close_fd(int fd, void *opaque)
+{
+	struct slirp_loop *l = opaque;
+	l->sockets -= l->sockets > 0;
 }
 
 static void on_notify(void *opaque)
@@ -156,8 +189,8 @@ static const SlirpCb callbacks = {
 	.timer_new_opaque = on_timer_new,
 	.timer_free = on_timer_free,
 	.timer_mod = on_timer_mod,
-	.register_poll_fd = on_poll_fd,
-	.unregister_poll_fd = on_poll_fd,
+	.register_poll_fd = on_open_fd,
+	.unregister_poll_fd = on_close_fd,
 	.notify = on_notify,
 };
 
@@ -171,6 +204,10 @@ static int on_add_poll(int fd, int events, void *opaque)
 		want |= POLLOUT;
 	if (events & SLIRP_POLL_PRI)
 		want |= POLLPRI;
+	if (l->listeners.len && is_crowded(l))
+		vec_for_each (listener, &l->listeners)
+			if (*listener == fd)
+				fd = -1; /* which poll() skips */
 	vec_push(&l->polls, (struct pollfd){.fd = fd, .events = want});
 	return (int)l->polls.len - 1;
 }
@@ -180,8 +217,13 @@ static int on_get_revents(int index, void *opaque)
 	struct slirp_loop *l = opaque;
 	if (index < 0 || (size_t)index >= l->polls.len)
 		return 0;
-	short got = l->polls.items[index].revents;
+	const struct pollfd *p = &l->polls.items[index];
+	short got = p->revents;
 	int events = 0;
+	if (got && is_crowded(l))
+		vec_for_each (fd, &l->listeners)
+			if (*fd == p->fd)
+				return 0;
 	if (got & POLLIN)
 		events |= SLIRP_POLL_IN;
 	if (got & POLLOUT)
@@ -253,9 +295,22 @@ static void widen_backlogs(struct slirp_loop *l)
 	vec_for_each (p, &l->polls) {
 		int listening = 0;
 		socklen_t len = sizeof(listening);
-		if (!getsockopt(p->fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) && listening)
+		if (!getsockopt(p->fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) && listening) {
 			listen(p->fd, SOMAXCONN);
+			vec_push(&l->listeners, p->fd);
+		}
 	}
+}
+
+/* The soft limit is often a small one, meant for programs that use select(). */
+static unsigned raise_descriptor_limit(void)
+{
+	struct rlimit r;
+	if (getrlimit(RLIMIT_NOFILE, &r))
+		return 256;
+	r.rlim_cur = MIN(r.rlim_max, SLIRP_FDS_MAX);
+	setrlimit(RLIMIT_NOFILE, &r);
+	return (unsigned)r.rlim_cur;
 }
 
 int slirp_loop_new(
@@ -282,6 +337,7 @@ int slirp_loop_new(
 		.disable_host_loopback = config->no_host_loopback,
 	};
 	l->frame_fd = frame_fd;
+	l->sockets_max = raise_descriptor_limit();
 	l->last = &l->first;
 	l->filter.dns_alias = ipv4(DNS);
 	l->filter.dns_server = config->dns;
@@ -314,6 +370,7 @@ void slirp_loop_free(struct slirp_loop *l)
 		free(f);
 	}
 	vec_done(&l->polls);
+	vec_done(&l->listeners);
 	free(l);
 }
 
@@ -327,8 +384,11 @@ static void receive_frames(struct slirp_loop *l)
 			l->peer_gone = true;
 		if (n <= 0)
 			return;
-		if (n <= FRAME_MAX && slirp_filter_from_guest(&l->filter, l->frame, (size_t)n))
-			slirp_input(l->slirp, l->frame, (int)n);
+		if (n > FRAME_MAX || !slirp_filter_from_guest(&l->filter, l->frame, (size_t)n))
+			continue;
+		if (slirp_filter_opens(l->frame, (size_t)n) && is_crowded(l))
+			continue;
+		slirp_input(l->slirp, l->frame, (int)n);
 	}
 }
 

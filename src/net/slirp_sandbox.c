@@ -81,9 +81,9 @@ static const struct {
 	uint64_t value;
 } limits[] = {
 	{RLIMIT_CORE, 0}, {RLIMIT_FSIZE, 0}, {RLIMIT_NPROC, 0}, {RLIMIT_MEMLOCK, 0},
-	{RLIMIT_MSGQUEUE, 0}, {RLIMIT_NOFILE, 4096}, /* about one a connection */
+	{RLIMIT_MSGQUEUE, 0}, {RLIMIT_NOFILE, SLIRP_FDS_MAX}, /* about one a connection */
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-	{RLIMIT_DATA, 512 * MiB}, /* of which a guest could make libslirp use any amount */
+	{RLIMIT_DATA, 4 * GiB}, /* of addresses: see CROWDED_BYTES in slirp_loop.c */
 #endif
 };
 

@@ -5,6 +5,8 @@
 
 #include "base/error.h"
 
+enum { SLIRP_FDS_MAX = 16384 };
+
 /* Gives up everything that carrying frames between descriptors that are open and sockets that are
  * yet to be made does not need: no files, no programs, no processes, no listening. */
 int slirp_sandbox_enter(struct error *err);
