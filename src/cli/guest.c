@@ -298,7 +298,10 @@ int guest_configure_image(
 	int r = boot_open(c->store, unconfigured->ref, unconfigured->arch, &boot, err);
 	if (!r)
 		r = instance_create(c->home, NULL, &config, &instance, err);
+	int console _close_ = -1;
 	if (!r) {
+		console = openat(instance->dir_fd, "console.log",
+			O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 		struct guest_options o = {.image = unconfigured,
 			.boot = boot,
 			.cpus = 1,
@@ -307,7 +310,7 @@ int guest_configure_image(
 			.initrd_fd = -1,
 			.hostname = "localhost",
 			.disk_bytes = 4 * GiB,
-			.console_fd = -1};
+			.console_fd = console};
 		meter_stage(c->meter, "Configuring the packages in a virtual machine");
 		r = guest_start(&g, instance, &o, -1, c->meter, err);
 	}

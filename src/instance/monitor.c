@@ -5,18 +5,14 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/epoll.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/log.h"
 #include "instance/agent_image.h"
 #include "instance/machine_wire.h"
 #include "net/slirp.h"
-#include "os/sandbox.h"
 #include "vm/vm.h"
 
 #define SOCKET_NAME "vsock.sock"
@@ -159,22 +155,6 @@ static int make_config(const struct machine_spec *spec, struct vm_config *c, str
 	return r;
 }
 
-/* All descriptors are open by now. A share of a host directory still opens files below it, so only
- * machines without one can lose the file system altogether. */
-static int give_up_privileges(const struct machine_spec *spec, struct error *err)
-{
-	bool host_directories = false;
-	for (unsigned i = 0; i < spec->n_shares; i++)
-		host_directories |= spec->shares[i].dir_fd >= 0;
-	int r = sandbox_drop_privileges(err);
-	if (!r)
-		r = sandbox_limit(
-			RLIMIT_CORE, 0, err); /* a core file would hold the guest's memory */
-	if (!r && !host_directories)
-		r = MIN(sandbox_no_files(err), 0);
-	return r;
-}
-
 static int run_machine(struct monitor *m, const struct machine_spec *spec, struct error *err)
 {
 	struct strbuf initrd _strbuf_ = STRBUF_INIT;
@@ -185,7 +165,7 @@ static int run_machine(struct monitor *m, const struct machine_spec *spec, struc
 	if (!r)
 		r = vm_new(&m->vm, &config, m->loop, on_ended, m, err);
 	if (!r)
-		r = give_up_privileges(spec, err);
+		r = vm_sandbox(m->vm, err);
 	if (!r)
 		r = loop_fd_add(
 			m->loop, MONITOR_CONTROL_FD, EPOLLIN, on_control, m, &m->control, err);
