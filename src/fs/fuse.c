@@ -8,7 +8,8 @@
 
 enum {
 	NAME_BYTES = FUSE_FS_NAME_MAX + 1,
-	TEXT_BYTES = NAME_BYTES + FUSE_FS_SYMLINK_MAX + 1, /* most that any operation's names need */
+	TEXT_BYTES =
+		NAME_BYTES + FUSE_FS_SYMLINK_MAX + 1, /* most that any operation's names need */
 	DIRBUF_BYTES = 16 << 10,
 	FORGET_BATCH = 64,
 	BUFFERS_MAX = 1024, /* of one request, each way; also Linux's limit of preadv(2) */
@@ -53,8 +54,8 @@ struct call {
 	struct fuse_in_header head;
 	struct fuse_caller who;
 	struct buffers request, reply;
-	uint64_t rest;        /* where the bytes after arguments and names start */
-	uint64_t room;        /* bytes of the reply after its header */
+	uint64_t rest; /* where the bytes after arguments and names start */
+	uint64_t room; /* bytes of the reply after its header */
 	union fuse_args in;
 	const char *names[2]; /* point into text */
 	char text[TEXT_BYTES];
@@ -63,7 +64,8 @@ struct call {
 /* Returns the payload's bytes, already in reply after the header, or -errno. */
 typedef ssize_t handler(struct call *c);
 
-/* --- buffers ----------------------------------------------------------------------------------- */
+/* --- buffers -----------------------------------------------------------------------------------
+ */
 
 static size_t copy_out_of(const struct buffers *b, uint64_t offset, void *out, size_t len)
 {
@@ -97,7 +99,8 @@ static size_t copy_into(const struct buffers *b, uint64_t offset, const void *in
 	return done;
 }
 
-/* The part [offset, offset + len), which exists, as a list of its own. out has room for b->count. */
+/* The part [offset, offset + len), which exists, as a list of its own. out has room for b->count.
+ */
 static unsigned slice(const struct buffers *b, uint64_t offset, uint64_t len, struct iovec *out)
 {
 	unsigned n = 0;
@@ -144,7 +147,8 @@ static bool offsets_ok(uint64_t offset, uint64_t len)
 	return range_fits(offset, len, INT64_MAX);
 }
 
-/* --- dirbuf ------------------------------------------------------------------------------------ */
+/* --- dirbuf ------------------------------------------------------------------------------------
+ */
 
 static size_t dirent_bytes(const struct fuse_dirbuf *db, size_t name_len)
 {
@@ -175,12 +179,16 @@ void fuse_dirbuf_add(struct fuse_dirbuf *db, const char *name, size_t name_len, 
 	db->len += bytes;
 }
 
-/* --- the session ------------------------------------------------------------------------------- */
+/* --- the session -------------------------------------------------------------------------------
+ */
 
 /* Features that need nothing of a back end. */
 #define COMMON_FEATURES                                                                            \
 	(FUSE_ASYNC_READ | FUSE_BIG_WRITES | FUSE_PARALLEL_DIROPS | FUSE_MAX_PAGES |               \
 		FUSE_DO_READDIRPLUS | FUSE_READDIRPLUS_AUTO | FUSE_ASYNC_DIO)
+
+/* A bit that the protocol does not use: features are not 0 after INIT. */
+#define IN_SESSION (UINT64_C(1) << 31)
 
 static void end_session(struct fuse_fs *fs)
 {
@@ -215,7 +223,7 @@ static ssize_t serve_init(struct call *c)
 	out.max_write = features & FUSE_MAX_PAGES ? FUSE_FS_IO_MAX : 32 * 4096;
 	out.time_gran = 1;
 	out.max_pages = FUSE_FS_IO_MAX / 4096;
-	atomic_store(&c->fs->features, features | FUSE_INIT_RESERVED);
+	atomic_store(&c->fs->features, features | IN_SESSION);
 	return answer(c, &out, sizeof(out));
 }
 
@@ -256,7 +264,8 @@ static ssize_t serve_interrupt(struct call *c)
 	return 0;
 }
 
-/* --- names and attributes ---------------------------------------------------------------------- */
+/* --- names and attributes ----------------------------------------------------------------------
+ */
 
 static ssize_t serve_lookup(struct call *c)
 {
@@ -307,8 +316,8 @@ static ssize_t serve_symlink(struct call *c)
 	struct fuse_entry_out out = {0};
 	if (!c->fs->ops->symlink)
 		return -ENOSYS;
-	int rc = c->fs->ops->symlink(
-		c->fs, &c->who, c->head.nodeid, c->names[0], c->names[1], &out);
+	int rc =
+		c->fs->ops->symlink(c->fs, &c->who, c->head.nodeid, c->names[0], c->names[1], &out);
 	return answer_if(c, rc, &out, sizeof(out));
 }
 
@@ -365,8 +374,7 @@ static ssize_t serve_link(struct call *c)
 	struct fuse_entry_out out = {0};
 	if (!c->fs->ops->link)
 		return -ENOSYS;
-	int rc = c->fs->ops->link(
-		c->fs, c->in.link.oldnodeid, c->head.nodeid, c->names[0], &out);
+	int rc = c->fs->ops->link(c->fs, c->in.link.oldnodeid, c->head.nodeid, c->names[0], &out);
 	return answer_if(c, rc, &out, sizeof(out));
 }
 
@@ -390,7 +398,8 @@ static ssize_t serve_syncfs(struct call *c)
 	return c->fs->ops->syncfs ? c->fs->ops->syncfs(c->fs) : -ENOSYS;
 }
 
-/* --- extended attributes ----------------------------------------------------------------------- */
+/* --- extended attributes -----------------------------------------------------------------------
+ */
 
 /* A value or a list: `size` is what the client has room for, 0 asks for the length. */
 static ssize_t get_or_list(struct call *c, const char *name)
@@ -432,8 +441,7 @@ static ssize_t serve_setxattr(struct call *c)
 		return -EINVAL;
 	_free_ void *value = xmalloc(MAX(in.size, 1u));
 	copy_out_of(&c->request, c->rest, value, in.size);
-	return c->fs->ops->setxattr(
-		c->fs, c->head.nodeid, c->names[0], value, in.size, in.flags);
+	return c->fs->ops->setxattr(c->fs, c->head.nodeid, c->names[0], value, in.size, in.flags);
 }
 
 static ssize_t serve_removexattr(struct call *c)
@@ -442,7 +450,8 @@ static ssize_t serve_removexattr(struct call *c)
 				       : -ENOSYS;
 }
 
-/* --- files ------------------------------------------------------------------------------------- */
+/* --- files -------------------------------------------------------------------------------------
+ */
 
 static ssize_t serve_open(struct call *c)
 {
@@ -465,8 +474,8 @@ static ssize_t serve_create(struct call *c)
 	_Static_assert(sizeof(out) == sizeof(out.entry) + sizeof(out.open), "no padding");
 	if (!c->fs->ops->create)
 		return -ENOSYS;
-	int rc = c->fs->ops->create(c->fs, &c->who, c->head.nodeid, c->names[0], &c->in.create,
-		&out.entry, &out.open);
+	int rc = c->fs->ops->create(
+		c->fs, &c->who, c->head.nodeid, c->names[0], &c->in.create, &out.entry, &out.open);
 	return answer_if(c, rc, &out, sizeof(out));
 }
 
@@ -558,7 +567,8 @@ static ssize_t serve_copy_file_range(struct call *c)
 	return answer(c, &out, sizeof(out));
 }
 
-/* --- directories ------------------------------------------------------------------------------- */
+/* --- directories -------------------------------------------------------------------------------
+ */
 
 static ssize_t serve_opendir(struct call *c)
 {
@@ -608,21 +618,22 @@ static ssize_t serve_fsyncdir(struct call *c)
 		       : -ENOSYS;
 }
 
-/* --- dispatch ---------------------------------------------------------------------------------- */
+/* --- dispatch ----------------------------------------------------------------------------------
+ */
 
 enum {
-	CHANGES = 1,     /* refused on a read-only file system */
-	SILENT = 2,      /* never answered */
-	ANY_TIME = 4,    /* also before INIT */
+	CHANGES = 1,	 /* refused on a read-only file system */
+	SILENT = 2,	 /* never answered */
+	ANY_TIME = 4,	 /* also before INIT */
 	NAME_TARGET = 8, /* the second string is a symlink's target */
 	NAME_XATTR = 16, /* the string is an attribute's name */
-	ALONE = 32,      /* no other request runs meanwhile */
+	ALONE = 32,	 /* no other request runs meanwhile */
 };
 
 static const struct operation {
 	handler *fn;
-	uint8_t in_bytes;  /* fixed arguments */
-	uint8_t names;     /* strings after them */
+	uint8_t in_bytes; /* fixed arguments */
+	uint8_t names;	  /* strings after them */
 	uint8_t flags;
 	uint16_t out_bytes; /* room that the answer needs at least */
 } operations[] = {
@@ -666,8 +677,8 @@ static const struct operation {
 	[FUSE_ACCESS] = {serve_access, sizeof(struct fuse_access_in), 0, 0, 0},
 	[FUSE_CREATE] = {serve_create, sizeof(struct fuse_create_in), 1, CHANGES,
 		sizeof(struct fuse_entry_out) + sizeof(struct fuse_open_out)},
-	[FUSE_INTERRUPT] = {serve_interrupt, sizeof(struct fuse_interrupt_in), 0,
-		SILENT | ANY_TIME, 0},
+	[FUSE_INTERRUPT] = {serve_interrupt, sizeof(struct fuse_interrupt_in), 0, SILENT | ANY_TIME,
+		0},
 	[FUSE_DESTROY] = {serve_destroy, 0, 0, ANY_TIME | ALONE, 0},
 	[FUSE_BATCH_FORGET] = {serve_batch_forget, sizeof(struct fuse_batch_forget_in), 0,
 		SILENT | ANY_TIME, 0},
@@ -692,8 +703,8 @@ static bool name_ok(const char *s, size_t len)
 /* Reads op->names strings that start at `at`. */
 static int decode_names(struct call *c, const struct operation *op, uint64_t at)
 {
-	size_t have = copy_out_of(&c->request, at, c->text,
-		(size_t)MIN((uint64_t)sizeof(c->text), c->head.len - at));
+	size_t have = copy_out_of(
+		&c->request, at, c->text, (size_t)MIN((uint64_t)sizeof(c->text), c->head.len - at));
 	size_t used = 0;
 	for (unsigned i = 0; i < op->names; i++) {
 		const char *s = c->text + used, *end = memchr(s, '\0', have - used);

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // A FUSE file server (protocol 7.31 to 7.38, <linux/fuse.h>) without a transport: a request and the
-// room for its reply are lists of buffers, wherever they came from (a virtqueue, /dev/fuse, a test).
+// room for its reply are lists of buffers, wherever they came from (a virtqueue, /dev/fuse, a
+// test).
 //
 // A file system is a `struct fuse_fs` embedded in the back end's own object. fuse.c decodes and
-// bounds every request, so that a back end sees only complete arguments, clean names (one component,
-// not "." or "..", at most 255 bytes) and offsets within INT64_MAX; node numbers, handles, flags and
-// modes are the client's and the back end checks them.
+// bounds every request, so that a back end sees only complete arguments, clean names (one
+// component, not "." or "..", at most 255 bytes) and offsets within INT64_MAX; node numbers,
+// handles, flags and modes are the client's and the back end checks them.
 //
 // Byte order is the client's, which must be the host's (little-endian everywhere we run).
 // Locks (fcntl, flock) are the client's own: they are not seen by the host.
@@ -24,9 +25,9 @@
 
 enum {
 	FUSE_FS_NAME_MAX = 255,
-	FUSE_FS_IO_MAX = 1 << 20,      /* bytes of data in one request */
-	FUSE_FS_XATTR_MAX = 64 << 10,  /* bytes of one value or list, as in Linux */
-	FUSE_FS_SYMLINK_MAX = 4095,    /* bytes */
+	FUSE_FS_IO_MAX = 1 << 20,		     /* bytes of data in one request */
+	FUSE_FS_XATTR_MAX = 64 << 10,		     /* bytes of one value or list, as in Linux */
+	FUSE_FS_SYMLINK_MAX = 4095,		     /* bytes */
 	FUSE_FS_REQUEST_MAX = FUSE_FS_IO_MAX + 4096, /* bytes of the largest request */
 };
 
@@ -51,8 +52,8 @@ void fuse_dirbuf_add(struct fuse_dirbuf *db, const char *name, size_t name_len, 
 	uint32_t dt_type, uint64_t next_offset, const struct fuse_entry_out *entry);
 
 /* Functions return 0 or a count of bytes, or -errno for the client; NULL ones answer ENOSYS.
- * Outputs are zeroed before the call. A successful lookup (also by create, mkdir, … and a READDIRPLUS
- * entry) adds 1 to the node's lookup count. */
+ * Outputs are zeroed before the call. A successful lookup (also by create, mkdir, … and a
+ * READDIRPLUS entry) adds 1 to the node's lookup count. */
 struct fuse_fs_ops {
 	const char *name;
 
@@ -62,12 +63,12 @@ struct fuse_fs_ops {
 	void (*reset)(struct fuse_fs *fs);
 	void (*state)(struct fuse_fs *fs, struct state *s);
 
-	int (*lookup)(struct fuse_fs *fs, uint64_t parent, const char *name,
-		struct fuse_entry_out *out);
+	int (*lookup)(
+		struct fuse_fs *fs, uint64_t parent, const char *name, struct fuse_entry_out *out);
 	void (*forget)(struct fuse_fs *fs, uint64_t node, uint64_t count);
 	/* fh: NULL, or the handle to ask. */
-	int (*getattr)(struct fuse_fs *fs, uint64_t node, const uint64_t *fh,
-		struct fuse_attr_out *out);
+	int (*getattr)(
+		struct fuse_fs *fs, uint64_t node, const uint64_t *fh, struct fuse_attr_out *out);
 	int (*setattr)(struct fuse_fs *fs, uint64_t node, const struct fuse_setattr_in *in,
 		struct fuse_attr_out *out);
 	ssize_t (*readlink)(struct fuse_fs *fs, uint64_t node, char *buf, size_t size);
@@ -100,7 +101,8 @@ struct fuse_fs_ops {
 	int (*create)(struct fuse_fs *fs, const struct fuse_caller *who, uint64_t parent,
 		const char *name, const struct fuse_create_in *in, struct fuse_entry_out *entry,
 		struct fuse_open_out *out);
-	/* iov holds exactly in->size bytes (at most FUSE_FS_IO_MAX); less is read at the end only. */
+	/* iov holds exactly in->size bytes (at most FUSE_FS_IO_MAX); less is read at the end only.
+	 */
 	ssize_t (*read)(struct fuse_fs *fs, uint64_t node, const struct fuse_read_in *in,
 		const struct iovec *iov, unsigned iov_count);
 	ssize_t (*write)(struct fuse_fs *fs, uint64_t node, const struct fuse_write_in *in,
@@ -123,8 +125,8 @@ struct fuse_fs_ops {
 
 struct fuse_fs {
 	const struct fuse_fs_ops *ops;
-	bool read_only;            /* everything that would change it answers EROFS */
-	uint64_t wanted;           /* FUSE_* features to use when the client has them, with the usual */
+	bool read_only;	 /* everything that would change it answers EROFS */
+	uint64_t wanted; /* FUSE_* features to use when the client has them, with the usual */
 	_Atomic uint64_t features; /* FUSE_* that INIT agreed on; 0 before INIT */
 	pthread_rwlock_t session;  /* read by every request; written when the session changes */
 };

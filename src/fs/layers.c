@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Serving the index. Nothing ever changes, so the client may keep everything as long as it likes and
-// needs no OPEN (ENOSYS to the first one says so); node number = inode's index + 1.
+// Serving the index. Nothing ever changes, so the client may keep everything as long as it likes
+// and needs no OPEN (ENOSYS to the first one says so); node number = inode's index + 1.
 #include "fs/layers_index.h"
 
 #include <dirent.h>
@@ -190,11 +190,10 @@ static ssize_t layers_read(struct fuse_fs *fs, uint64_t node, const struct fuse_
 			len = MIN(len - from, room);
 			room -= len;
 			if (len)
-				part[parts++] = (struct iovec){
-					(char *)iov[i].iov_base + from, (size_t)len};
+				part[parts++] =
+					(struct iovec){(char *)iov[i].iov_base + from, (size_t)len};
 		}
-		ssize_t got = preadv(
-			fd, part, (int)parts, (off_t)(n->data + in->offset + done));
+		ssize_t got = preadv(fd, part, (int)parts, (off_t)(n->data + in->offset + done));
 		if (got < 0 && errno == EINTR)
 			continue;
 		if (got <= 0) /* the layer became shorter than its header said */
@@ -219,8 +218,8 @@ static int layers_lseek(
 }
 
 /* Offsets: 0 ".", 1 "..", then 2 + the dentry to go on with. */
-static int layers_readdir(struct fuse_fs *fs, uint64_t node, uint64_t fh, uint64_t offset,
-	struct fuse_dirbuf *db)
+static int layers_readdir(
+	struct fuse_fs *fs, uint64_t node, uint64_t fh, uint64_t offset, struct fuse_dirbuf *db)
 {
 	const struct layers_index *x = &layers_of(fs)->index;
 	int rc;
@@ -242,7 +241,8 @@ static int layers_readdir(struct fuse_fs *fs, uint64_t node, uint64_t fh, uint64
 	} else if (offset == 1) {
 		if (!fuse_dirbuf_fits(db, 2))
 			return 0;
-		fuse_dirbuf_add(db, "..", 2, (uint64_t)dir->parent + 1, DT_DIR, (uint64_t)i + 2, NULL);
+		fuse_dirbuf_add(
+			db, "..", 2, (uint64_t)dir->parent + 1, DT_DIR, (uint64_t)i + 2, NULL);
 	} else {
 		return 0;
 	}

@@ -23,8 +23,8 @@ enum {
 
 struct layers_stats {
 	uint64_t names, inodes; /* seen in the merged tree */
-	uint64_t data_bytes;    /* of the files in it */
-	uint64_t index_bytes;   /* memory that the index holds */
+	uint64_t data_bytes;	/* of the files in it */
+	uint64_t index_bytes;	/* memory that the index holds */
 };
 
 /* fds: lowest layer first, regular files, readable with pread; owned on success. The error names

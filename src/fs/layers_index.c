@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Building the index. A removed name stays in the hash with live = false, and comes back to life when
-// a later entry has it again; what hung below a removed directory is simply not reached any more.
-// The last pass over the tree counts links and everything else that is about what is left.
+// Building the index. A removed name stays in the hash with live = false, and comes back to life
+// when a later entry has it again; what hung below a removed directory is simply not reached any
+// more. The last pass over the tree counts links and everything else that is about what is left.
 #include "fs/layers_index.h"
 
 #include <stdio.h>
@@ -22,12 +22,13 @@ struct builder {
 	uint16_t layer; /* being read */
 	/* The directory of the last entry: the next one is mostly in it too. */
 	struct strbuf last_path;
-	uint32_t last_dir; /* LAYERS_NONE: none */
+	uint32_t last_dir;	     /* LAYERS_NONE: none */
 	struct strbuf rest, scratch; /* of a path that is being walked */
 	VEC(uint32_t) stack;
 };
 
-/* --- storage ----------------------------------------------------------------------------------- */
+/* --- storage -----------------------------------------------------------------------------------
+ */
 
 static int too_large(struct error *err)
 {
@@ -37,8 +38,8 @@ static int too_large(struct error *err)
 }
 
 /* Makes room for `need` items; the limits keep all sizes far from overflow. */
-static int grow(void *items, uint32_t *cap, size_t need, size_t item_bytes, size_t max,
-	struct error *err)
+static int grow(
+	void *items, uint32_t *cap, size_t need, size_t item_bytes, size_t max, struct error *err)
 {
 	if (need > max)
 		return too_large(err);
@@ -53,8 +54,8 @@ static int grow(void *items, uint32_t *cap, size_t need, size_t item_bytes, size
 	return 0;
 }
 
-static int text_add(struct layers_index *x, const void *bytes, size_t len, uint32_t *at,
-	struct error *err)
+static int text_add(
+	struct layers_index *x, const void *bytes, size_t len, uint32_t *at, struct error *err)
 {
 	size_t need = x->text_len + len;
 	if (need > LAYERS_TEXT_MAX)
@@ -163,8 +164,8 @@ static void siblings_remove(struct layers_index *x, uint32_t id)
 }
 
 /* The name's dentry, live and of this layer; made when it was not there. */
-static int dentry_take(struct builder *b, uint32_t dir, const char *name, size_t len,
-	uint32_t *out, struct error *err)
+static int dentry_take(struct builder *b, uint32_t dir, const char *name, size_t len, uint32_t *out,
+	struct error *err)
 {
 	struct layers_index *x = b->x;
 	if (x->dentry_count * 2 >= x->slot_count) {
@@ -201,7 +202,8 @@ static int dentry_take(struct builder *b, uint32_t dir, const char *name, size_t
 	return 0;
 }
 
-/* --- whiteouts --------------------------------------------------------------------------------- */
+/* --- whiteouts ---------------------------------------------------------------------------------
+ */
 
 /* Hides what lower layers put below a directory, at any depth. Each directory is done once a layer:
  * what comes later in this layer is not lower. */
@@ -250,10 +252,11 @@ static int whiteout(struct builder *b, uint32_t dir, const char *name, struct er
 	return 0;
 }
 
-/* --- paths ------------------------------------------------------------------------------------- */
+/* --- paths -------------------------------------------------------------------------------------
+ */
 
-static int make_parent(
-	struct builder *b, uint32_t dir, const char *name, size_t len, uint32_t *id, struct error *err)
+static int make_parent(struct builder *b, uint32_t dir, const char *name, size_t len, uint32_t *id,
+	struct error *err)
 {
 	uint32_t inode;
 	int rc = inode_new(b->x, &inode, err);
@@ -270,8 +273,8 @@ static int make_parent(
 }
 
 /* Puts a symlink's target before what is left to walk. */
-static int follow(struct builder *b, const struct layers_inode *link, const char *left, uint32_t *dir,
-	struct error *err)
+static int follow(struct builder *b, const struct layers_inode *link, const char *left,
+	uint32_t *dir, struct error *err)
 {
 	const char *target = b->x->text + link->data;
 	if (strlen(target) + strlen(left) > 2 * TAR_PATH_MAX)
@@ -364,7 +367,8 @@ static int entry_parent(
 	return 0;
 }
 
-/* --- entries ----------------------------------------------------------------------------------- */
+/* --- entries -----------------------------------------------------------------------------------
+ */
 
 static uint32_t entry_mode(const struct tar_entry *e)
 {
@@ -474,7 +478,8 @@ static int link_target(
 	if (rc == 0)
 		id = layers_index_find(b->x, dir, name, strlen(name));
 	if (id == LAYERS_NONE)
-		return error_set(err, EBADMSG, "hard link to '%s', which does not exist", e->linkname);
+		return error_set(
+			err, EBADMSG, "hard link to '%s', which does not exist", e->linkname);
 	if (is_dir(b->x, b->x->dentries[id].inode))
 		return error_set(err, EBADMSG, "hard link to the directory '%s'", e->linkname);
 	*inode = b->x->dentries[id].inode;
@@ -490,8 +495,8 @@ static int add_root(struct builder *b, const struct tar_entry *e, struct error *
 	return rc;
 }
 
-static int add_named(
-	struct builder *b, const struct tar_entry *e, uint32_t dir, const char *name, struct error *err)
+static int add_named(struct builder *b, const struct tar_entry *e, uint32_t dir, const char *name,
+	struct error *err)
 {
 	struct layers_index *x = b->x;
 	struct layers_inode n = {.first = LAYERS_NONE, .last = LAYERS_NONE, .parent = dir};
@@ -563,7 +568,8 @@ static int add_layer(struct builder *b, int fd, struct error *err)
 	return rc;
 }
 
-/* --- the last pass ----------------------------------------------------------------------------- */
+/* --- the last pass -----------------------------------------------------------------------------
+ */
 
 static void digest_u64(struct layers_index *x, uint64_t v)
 {
@@ -619,7 +625,8 @@ int layers_index_build(struct layers_index *x, const int *fds, unsigned count, s
 	struct builder b = {.x = x, .last_dir = LAYERS_NONE};
 	uint32_t at, root;
 	if (count > LAYERS_MAX)
-		return error_set(err, E2BIG, "%u layers: at most %u are supported", count, LAYERS_MAX);
+		return error_set(
+			err, E2BIG, "%u layers: at most %u are supported", count, LAYERS_MAX);
 	if (getrandom(&x->hash_key, sizeof(x->hash_key), 0) != sizeof(x->hash_key))
 		return error_errno(err, errno, "random key");
 	x->hash_key = (x->hash_key >> 4) | 1; /* below 2^61 - 1 and not 0 */

@@ -10,11 +10,11 @@
 
 /* 32 bytes with the hash slots' share beside it. */
 struct layers_dentry {
-	uint32_t name;   /* offset into text; NUL-terminated */
+	uint32_t name;	 /* offset into text; NUL-terminated */
 	uint32_t parent; /* inode */
 	uint32_t inode;
 	uint32_t next, prev; /* siblings, in order of arrival; LAYERS_NONE ends */
-	uint16_t layer;      /* that brought it or something below it */
+	uint16_t layer;	     /* that brought it or something below it */
 	uint8_t name_len;
 	bool live; /* in the tree */
 };
@@ -29,7 +29,7 @@ struct layers_inode {
 	uint32_t first, last; /* directory: its dentries */
 	uint32_t parent;      /* directory: the inode of its parent */
 	uint32_t xattrs;      /* offset into text; 0: none */
-	uint16_t layer;       /* whose tar holds the data */
+	uint16_t layer;	      /* whose tar holds the data */
 	uint16_t opaque;      /* 1 + the layer from which on nothing lower shows through; 0: none */
 };
 
@@ -47,8 +47,7 @@ struct layers_index {
 	uint64_t digest; /* of the merged tree: two indexes with one digest are interchangeable */
 };
 
-int layers_index_build(
-	struct layers_index *x, const int *fds, unsigned count, struct error *err);
+int layers_index_build(struct layers_index *x, const int *fds, unsigned count, struct error *err);
 void layers_index_done(struct layers_index *x);
 /* The dentry of a name in a directory, or LAYERS_NONE. */
 uint32_t layers_index_find(

@@ -10,11 +10,13 @@
 
 enum { NOBODY = 65534 };
 
-/* --- helpers ----------------------------------------------------------------------------------- */
+/* --- helpers -----------------------------------------------------------------------------------
+ */
 
 void node_use_done(struct node_use *u)
 {
-	node_put(&u->p->nodes, u->node);
+	if (u->node)
+		node_put(&u->p->nodes, u->node);
 }
 
 int passthrough_use(struct passthrough *p, uint64_t id, struct node_use *u)
@@ -176,12 +178,13 @@ void passthrough_kill_suid(int fd)
 		fchmod(fd, mode & ~kill);
 }
 
-/* --- attributes -------------------------------------------------------------------------------- */
+/* --- attributes --------------------------------------------------------------------------------
+ */
 
 static int op_lookup(
 	struct fuse_fs *fs, uint64_t parent, const char *name, struct fuse_entry_out *out)
 {
-	struct node_use dir _node_use_;
+	struct node_use dir _node_use_ = {0};
 	int rc = passthrough_use(passthrough_of(fs), parent, &dir);
 	return rc < 0 ? rc : passthrough_lookup(dir.p, &dir, name, out);
 }
@@ -238,8 +241,8 @@ static int change_size(
 {
 	struct handle *h = NULL;
 	int fd, rc;
-	if ((in->valid & FATTR_FH) &&
-		handle_get(&p->nodes, in->fh, u->node->id, false, &h) == 0 && !h->writable) {
+	if ((in->valid & FATTR_FH) && handle_get(&p->nodes, in->fh, u->node->id, false, &h) == 0 &&
+		!h->writable) {
 		handle_put(&p->nodes, h);
 		h = NULL;
 	}
@@ -273,7 +276,7 @@ static int change_times(const struct node_use *u, const struct fuse_setattr_in *
 static int op_setattr(struct fuse_fs *fs, uint64_t node, const struct fuse_setattr_in *in,
 	struct fuse_attr_out *out)
 {
-	struct node_use u _node_use_;
+	struct node_use u _node_use_ = {0};
 	struct statx st;
 	int rc = passthrough_use(passthrough_of(fs), node, &u);
 	if (rc == 0 && (in->valid & (FATTR_UID | FATTR_GID)))
@@ -298,7 +301,7 @@ static int op_setattr(struct fuse_fs *fs, uint64_t node, const struct fuse_setat
 
 static ssize_t op_readlink(struct fuse_fs *fs, uint64_t node, char *buf, size_t size)
 {
-	struct node_use u _node_use_;
+	struct node_use u _node_use_ = {0};
 	int rc = passthrough_use(passthrough_of(fs), node, &u);
 	if (rc < 0)
 		return rc;
@@ -308,7 +311,7 @@ static ssize_t op_readlink(struct fuse_fs *fs, uint64_t node, char *buf, size_t 
 
 static int op_access(struct fuse_fs *fs, uint64_t node, uint32_t mask)
 {
-	struct node_use u _node_use_;
+	struct node_use u _node_use_ = {0};
 	int rc = passthrough_use(passthrough_of(fs), node, &u);
 	if (rc < 0)
 		return rc;
@@ -321,7 +324,7 @@ static int op_access(struct fuse_fs *fs, uint64_t node, uint32_t mask)
 
 static int op_statfs(struct fuse_fs *fs, uint64_t node, struct fuse_kstatfs *out)
 {
-	struct node_use u _node_use_;
+	struct node_use u _node_use_ = {0};
 	struct statfs st;
 	int rc = passthrough_use(passthrough_of(fs), node, &u);
 	if (rc < 0)
@@ -344,7 +347,7 @@ static int op_statfs(struct fuse_fs *fs, uint64_t node, struct fuse_kstatfs *out
 static int op_syncfs(struct fuse_fs *fs)
 {
 	struct passthrough *p = passthrough_of(fs);
-	struct node_use u _node_use_;
+	struct node_use u _node_use_ = {0};
 	int rc = passthrough_use(p, FUSE_ROOT_ID, &u);
 	if (rc < 0 || fs->read_only)
 		return rc;
@@ -356,7 +359,8 @@ static int op_syncfs(struct fuse_fs *fs)
 	return rc;
 }
 
-/* --- names ------------------------------------------------------------------------------------- */
+/* --- names -------------------------------------------------------------------------------------
+ */
 
 /* What was just made as name in dir: opened, taken for ours, given its owner and mode. When
  * that fails it is removed again. */
@@ -383,7 +387,7 @@ static int finish_new(const struct node_use *dir, const struct fuse_caller *who,
 static int op_symlink(struct fuse_fs *fs, const struct fuse_caller *who, uint64_t parent,
 	const char *name, const char *target, struct fuse_entry_out *out)
 {
-	struct node_use dir _node_use_;
+	struct node_use dir _node_use_ = {0};
 	int rc = passthrough_use(passthrough_of(fs), parent, &dir);
 	if (rc < 0)
 		return rc;
@@ -395,7 +399,7 @@ static int op_symlink(struct fuse_fs *fs, const struct fuse_caller *who, uint64_
 static int op_mknod(struct fuse_fs *fs, const struct fuse_caller *who, uint64_t parent,
 	const char *name, uint32_t mode, uint32_t rdev, struct fuse_entry_out *out)
 {
-	struct node_use dir _node_use_;
+	struct node_use dir _node_use_ = {0};
 	(void)rdev;
 	if ((mode & S_IFMT) != S_IFREG && (mode & S_IFMT) != 0)
 		return -EPERM;
@@ -412,7 +416,7 @@ static int op_mknod(struct fuse_fs *fs, const struct fuse_caller *who, uint64_t 
 static int op_mkdir(struct fuse_fs *fs, const struct fuse_caller *who, uint64_t parent,
 	const char *name, uint32_t mode, struct fuse_entry_out *out)
 {
-	struct node_use dir _node_use_;
+	struct node_use dir _node_use_ = {0};
 	int rc = passthrough_use(passthrough_of(fs), parent, &dir);
 	if (rc < 0)
 		return rc;
@@ -423,7 +427,7 @@ static int op_mkdir(struct fuse_fs *fs, const struct fuse_caller *who, uint64_t 
 
 static int remove_name(struct fuse_fs *fs, uint64_t parent, const char *name, int flags)
 {
-	struct node_use dir _node_use_;
+	struct node_use dir _node_use_ = {0};
 	struct node *n;
 	int rc = passthrough_use(passthrough_of(fs), parent, &dir);
 	if (rc < 0)
@@ -451,9 +455,8 @@ static int op_rename(struct fuse_fs *fs, uint64_t from, const char *name, uint64
 	const char *to_name, uint32_t flags)
 {
 	struct passthrough *p = passthrough_of(fs);
-	struct node_use a _node_use_, b _node_use_;
+	struct node_use a _node_use_ = {0}, b _node_use_ = {0};
 	struct node *over = NULL;
-	b = (struct node_use){.p = p, .fd = -1};
 	int rc = passthrough_use(p, from, &a);
 	if (rc == 0)
 		rc = passthrough_use(p, to, &b);
@@ -479,10 +482,9 @@ static int op_link(struct fuse_fs *fs, uint64_t node, uint64_t parent, const cha
 	struct fuse_entry_out *out)
 {
 	struct passthrough *p = passthrough_of(fs);
-	struct node_use dir _node_use_, u _node_use_;
+	struct node_use dir _node_use_ = {0}, u _node_use_ = {0};
 	char proc_name[16];
 	struct statx st;
-	u = (struct node_use){.p = p, .fd = -1};
 	int rc = passthrough_use(p, parent, &dir);
 	if (rc == 0)
 		rc = passthrough_use(p, node, &u);
@@ -498,7 +500,8 @@ static int op_link(struct fuse_fs *fs, uint64_t node, uint64_t parent, const cha
 	return passthrough_entry(p, &dir, name, &st, out);
 }
 
-/* --- life -------------------------------------------------------------------------------------- */
+/* --- life --------------------------------------------------------------------------------------
+ */
 
 static void op_reset(struct fuse_fs *fs)
 {

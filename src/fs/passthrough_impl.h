@@ -6,7 +6,7 @@
 #include "fs/passthrough_nodes.h"
 
 enum {
-	SHARED_SECONDS = 1,       /* how long the guest may trust what it saw */
+	SHARED_SECONDS = 1, /* how long the guest may trust what it saw */
 	EXCLUSIVE_SECONDS = 3600,
 };
 
@@ -16,7 +16,7 @@ struct passthrough {
 	struct passthrough_config config;
 	bool keep_ids;
 	uint32_t uid, gid; /* whom the host takes us for */
-	int proc_fd;       /* /proc/self/fd: opens again what an O_PATH descriptor holds */
+	int proc_fd;	   /* /proc/self/fd: opens again what an O_PATH descriptor holds */
 	uint64_t root_dev;
 };
 
@@ -42,8 +42,7 @@ void passthrough_fill_attr(struct passthrough *p, const struct statx *st, struct
 /* The reply to a lookup of what st describes, counted. */
 int passthrough_entry(struct passthrough *p, const struct node_use *parent, const char *name,
 	const struct statx *st, struct fuse_entry_out *out);
-int passthrough_lookup(
-	struct passthrough *p, const struct node_use *parent, const char *name,
+int passthrough_lookup(struct passthrough *p, const struct node_use *parent, const char *name,
 	struct fuse_entry_out *out);
 /* Gives a file or directory that was just made (fd: not O_PATH, or O_PATH for a symlink) the owner
  * and mode that were asked for. */
@@ -73,8 +72,8 @@ int passthrough_lseek(
 ssize_t passthrough_copy_file_range(
 	struct fuse_fs *fs, uint64_t node, const struct fuse_copy_file_range_in *in);
 int passthrough_opendir(struct fuse_fs *fs, uint64_t node, struct fuse_open_out *out);
-int passthrough_readdir(struct fuse_fs *fs, uint64_t node, uint64_t fh, uint64_t offset,
-	struct fuse_dirbuf *db);
+int passthrough_readdir(
+	struct fuse_fs *fs, uint64_t node, uint64_t fh, uint64_t offset, struct fuse_dirbuf *db);
 int passthrough_releasedir(struct fuse_fs *fs, uint64_t node, uint64_t fh);
 int passthrough_fsyncdir(struct fuse_fs *fs, uint64_t node, uint64_t fh, bool data_only);
 ssize_t passthrough_getxattr(

@@ -25,7 +25,8 @@ struct linux_dirent64 {
 	char name[];
 };
 
-/* --- files ------------------------------------------------------------------------------------- */
+/* --- files -------------------------------------------------------------------------------------
+ */
 
 /* Only these mean the same on every architecture. O_APPEND is done by write, O_DIRECT would ask
  * for an alignment that the guest's buffers do not promise. */
@@ -46,8 +47,8 @@ static uint32_t open_flags(const struct passthrough *p)
 	return p->config.exclusive ? FOPEN_KEEP_CACHE : 0;
 }
 
-static int open_used(const struct node_use *u, uint32_t flags, bool kill_suid,
-	struct fuse_open_out *out)
+static int open_used(
+	const struct node_use *u, uint32_t flags, bool kill_suid, struct fuse_open_out *out)
 {
 	int want = host_flags(u->p, flags);
 	int fd = passthrough_reopen(u->p, u, want);
@@ -57,18 +58,18 @@ static int open_used(const struct node_use *u, uint32_t flags, bool kill_suid,
 		return fd;
 	if (kill_suid && (want & O_TRUNC))
 		passthrough_kill_suid(fd);
-	int rc = handle_new(&u->p->nodes, u->node, fd, false, (want & O_ACCMODE) != O_RDONLY,
-		&out->fh);
+	int rc = handle_new(
+		&u->p->nodes, u->node, fd, false, (want & O_ACCMODE) != O_RDONLY, &out->fh);
 	if (rc < 0)
 		close(fd);
 	out->open_flags = open_flags(u->p);
 	return rc;
 }
 
-int passthrough_open(struct fuse_fs *fs, uint64_t node, const struct fuse_open_in *in,
-	struct fuse_open_out *out)
+int passthrough_open(
+	struct fuse_fs *fs, uint64_t node, const struct fuse_open_in *in, struct fuse_open_out *out)
 {
-	struct node_use u _node_use_;
+	struct node_use u _node_use_ = {0};
 	int rc = passthrough_use(passthrough_of(fs), node, &u);
 	if (rc < 0)
 		return rc;
@@ -81,7 +82,7 @@ int passthrough_open(struct fuse_fs *fs, uint64_t node, const struct fuse_open_i
 static int create_existing(const struct node_use *dir, const char *name,
 	const struct fuse_create_in *in, struct fuse_entry_out *entry, struct fuse_open_out *out)
 {
-	struct node_use u _node_use_ = {.p = dir->p, .fd = -1};
+	struct node_use u _node_use_ = {0};
 	int rc = passthrough_lookup(dir->p, dir, name, entry);
 	if (rc < 0)
 		return rc;
@@ -89,9 +90,9 @@ static int create_existing(const struct node_use *dir, const char *name,
 		return -ENOENT;
 	rc = passthrough_use(dir->p, entry->nodeid, &u);
 	if (rc == 0)
-		rc = S_ISREG(u.node->type)
-			     ? open_used(&u, in->flags, in->open_flags & FUSE_OPEN_KILL_SUIDGID, out)
-			     : -EEXIST;
+		rc = S_ISREG(u.node->type) ? open_used(&u, in->flags,
+						     in->open_flags & FUSE_OPEN_KILL_SUIDGID, out)
+					   : -EEXIST;
 	if (rc < 0)
 		node_forget(&dir->p->nodes, entry->nodeid, 1);
 	return rc;
@@ -102,15 +103,15 @@ int passthrough_create(struct fuse_fs *fs, const struct fuse_caller *who, uint64
 	struct fuse_open_out *out)
 {
 	struct passthrough *p = passthrough_of(fs);
-	struct node_use dir _node_use_;
+	struct node_use dir _node_use_ = {0};
 	struct node *n = NULL;
 	struct statx st;
 	int rc = passthrough_use(p, parent, &dir);
 	if (rc < 0)
 		return rc;
 	int flags = host_flags(p, in->flags);
-	int fd = openat(dir.fd, name, flags | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
-		in->mode & 0777);
+	int fd = openat(
+		dir.fd, name, flags | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, in->mode & 0777);
 	if (fd < 0 && errno == EEXIST && !(in->flags & O_EXCL))
 		return create_existing(&dir, name, in, entry, out);
 	if (fd < 0)
@@ -121,8 +122,8 @@ int passthrough_create(struct fuse_fs *fs, const struct fuse_caller *who, uint64
 	if (rc == 0) {
 		rc = node_get(&p->nodes, entry->nodeid, &n);
 		if (rc == 0)
-			rc = handle_new(&p->nodes, n, fd, false,
-				(flags & O_ACCMODE) != O_RDONLY, &out->fh);
+			rc = handle_new(
+				&p->nodes, n, fd, false, (flags & O_ACCMODE) != O_RDONLY, &out->fh);
 		if (rc < 0)
 			node_forget(&p->nodes, entry->nodeid, 1);
 		node_put(&p->nodes, n);
@@ -168,7 +169,7 @@ ssize_t passthrough_write(struct fuse_fs *fs, uint64_t node, const struct fuse_w
 		      !p->config.exclusive;
 	do
 		n = iov_count ? pwritev2(h->fd, iov, (int)iov_count, (off_t)in->offset,
-				    append ? RWF_APPEND : 0)
+					append ? RWF_APPEND : 0)
 			      : 0;
 	while (n < 0 && errno == EINTR);
 	n = n < 0 ? -errno : n;
@@ -209,7 +210,8 @@ int passthrough_fallocate(struct fuse_fs *fs, uint64_t node, const struct fuse_f
 {
 	struct nodes *t = &passthrough_of(fs)->nodes;
 	struct handle *h;
-	if (in->mode & ~(uint32_t)(FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE))
+	if (in->mode &
+		~(uint32_t)(FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE))
 		return -EOPNOTSUPP;
 	int rc = handle_get(t, in->fh, node, false, &h);
 	if (rc < 0)
@@ -262,11 +264,12 @@ ssize_t passthrough_copy_file_range(
 	return n;
 }
 
-/* --- directories ------------------------------------------------------------------------------- */
+/* --- directories -------------------------------------------------------------------------------
+ */
 
 int passthrough_opendir(struct fuse_fs *fs, uint64_t node, struct fuse_open_out *out)
 {
-	struct node_use u _node_use_;
+	struct node_use u _node_use_ = {0};
 	int rc = passthrough_use(passthrough_of(fs), node, &u);
 	if (rc < 0)
 		return rc;
@@ -339,11 +342,11 @@ static int fill_dirbuf(
 	}
 }
 
-int passthrough_readdir(struct fuse_fs *fs, uint64_t node, uint64_t fh, uint64_t offset,
-	struct fuse_dirbuf *db)
+int passthrough_readdir(
+	struct fuse_fs *fs, uint64_t node, uint64_t fh, uint64_t offset, struct fuse_dirbuf *db)
 {
 	struct passthrough *p = passthrough_of(fs);
-	struct node_use u _node_use_;
+	struct node_use u _node_use_ = {0};
 	struct handle *h;
 	int rc = passthrough_use(p, node, &u);
 	if (rc == 0)
@@ -357,7 +360,8 @@ int passthrough_readdir(struct fuse_fs *fs, uint64_t node, uint64_t fh, uint64_t
 	return rc;
 }
 
-/* --- extended attributes ----------------------------------------------------------------------- */
+/* --- extended attributes -----------------------------------------------------------------------
+ */
 
 /* Only user.*: security.*, trusted.* and system.* would act on the host. */
 static bool xattr_allowed(const char *name)
@@ -379,7 +383,7 @@ static int open_for_xattr(const struct node_use *u)
 ssize_t passthrough_getxattr(
 	struct fuse_fs *fs, uint64_t node, const char *name, void *buf, size_t size)
 {
-	struct node_use u _node_use_;
+	struct node_use u _node_use_ = {0};
 	if (!xattr_allowed(name))
 		return -EOPNOTSUPP;
 	int rc = passthrough_use(passthrough_of(fs), node, &u);
@@ -394,7 +398,7 @@ ssize_t passthrough_getxattr(
 
 ssize_t passthrough_listxattr(struct fuse_fs *fs, uint64_t node, char *buf, size_t size)
 {
-	struct node_use u _node_use_;
+	struct node_use u _node_use_ = {0};
 	int rc = passthrough_use(passthrough_of(fs), node, &u);
 	if (rc < 0)
 		return rc;
@@ -423,7 +427,7 @@ ssize_t passthrough_listxattr(struct fuse_fs *fs, uint64_t node, char *buf, size
 int passthrough_setxattr(struct fuse_fs *fs, uint64_t node, const char *name, const void *value,
 	size_t size, uint32_t flags)
 {
-	struct node_use u _node_use_;
+	struct node_use u _node_use_ = {0};
 	if (!xattr_allowed(name))
 		return -EOPNOTSUPP;
 	int rc = passthrough_use(passthrough_of(fs), node, &u);
@@ -437,7 +441,7 @@ int passthrough_setxattr(struct fuse_fs *fs, uint64_t node, const char *name, co
 
 int passthrough_removexattr(struct fuse_fs *fs, uint64_t node, const char *name)
 {
-	struct node_use u _node_use_;
+	struct node_use u _node_use_ = {0};
 	if (!xattr_allowed(name))
 		return -EOPNOTSUPP;
 	int rc = passthrough_use(passthrough_of(fs), node, &u);

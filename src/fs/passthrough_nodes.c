@@ -14,7 +14,8 @@ enum {
 	WALK_STEPS = WALK_PASSES * PATH_MAX / 2,
 };
 
-/* --- identity ---------------------------------------------------------------------------------- */
+/* --- identity ----------------------------------------------------------------------------------
+ */
 
 static struct node_key key_of(const struct statx *st)
 {
@@ -89,7 +90,8 @@ static void hash_remove(struct nodes *t, struct node *n)
 	t->hashed_count--;
 }
 
-/* --- descriptors ------------------------------------------------------------------------------- */
+/* --- descriptors -------------------------------------------------------------------------------
+ */
 
 static void lru_remove(struct node *n)
 {
@@ -142,7 +144,8 @@ static void install_fd(struct nodes *t, struct node *n, int fd)
 		evict(t, t->fds_max - t->fds_max / 8);
 }
 
-/* --- life -------------------------------------------------------------------------------------- */
+/* --- life --------------------------------------------------------------------------------------
+ */
 
 static void set_pinned(struct nodes *t, struct node *n, bool pinned)
 {
@@ -265,11 +268,12 @@ int node_found(struct nodes *t, struct node *parent, const char *name, const str
 	return rc;
 }
 
-/* --- opening by name --------------------------------------------------------------------------- */
+/* --- opening by name ---------------------------------------------------------------------------
+ */
 
 struct way {
 	struct node *from, *to; /* from has a descriptor; both held as a user */
-	char path[PATH_MAX];    /* from one to the other; starts at `start` */
+	char path[PATH_MAX];	/* from one to the other; starts at `start` */
 	size_t start;
 };
 
@@ -317,7 +321,7 @@ static int open_beneath(int dir_fd, const char *path)
 static int stale_error(int code)
 {
 	return code == -ENOENT || code == -ENOTDIR || code == -ELOOP || code == -EXDEV ? -ESTALE
-											: code;
+										       : code;
 }
 
 /* Opens w->to and compares. Without the lock. */
@@ -414,10 +418,11 @@ int node_stat(struct nodes *t, struct node *n, struct statx *st)
 	return statx(fd, "", AT_EMPTY_PATH, NODE_STATX, st) < 0 ? -errno : 0;
 }
 
-/* --- names that change ------------------------------------------------------------------------- */
+/* --- names that change -------------------------------------------------------------------------
+ */
 
-void node_pin(struct nodes *t, struct node *parent, int parent_fd, const char *name,
-	struct node **out)
+void node_pin(
+	struct nodes *t, struct node *parent, int parent_fd, const char *name, struct node **out)
 {
 	struct statx st;
 	*out = NULL;
@@ -426,8 +431,8 @@ void node_pin(struct nodes *t, struct node *parent, int parent_fd, const char *n
 	struct node_key key = key_of(&st);
 	pthread_mutex_lock(&t->lock);
 	struct node *n = hash_find(t, &key);
-	/* A node known by another name stays reachable by that. The bound is for a client that never
-	 * forgets: what it loses is then stale to it. */
+	/* A node known by another name stays reachable by that. The bound is for a client that
+	 * never forgets: what it loses is then stale to it. */
 	bool needed = n && n->parent == parent && n->name && !strcmp(n->name, name) &&
 		      t->pinned < t->fds_max / 2;
 	if (needed)
@@ -465,13 +470,13 @@ void node_moved(struct nodes *t, struct node *parent, int parent_fd, const char 
 	pthread_mutex_unlock(&t->lock);
 }
 
-/* --- handles ----------------------------------------------------------------------------------- */
+/* --- handles -----------------------------------------------------------------------------------
+ */
 
 static struct handle *handle_alloc(struct node *node, int fd, bool dir, bool writable)
 {
 	struct handle *h = xcalloc(1, sizeof(*h));
-	*h = (struct handle){
-		.node = node, .fd = fd, .dir = dir, .writable = writable, .users = 1};
+	*h = (struct handle){.node = node, .fd = fd, .dir = dir, .writable = writable, .users = 1};
 	pthread_mutex_init(&h->dir_lock, NULL);
 	return h;
 }
@@ -548,7 +553,8 @@ int handle_close(struct nodes *t, uint64_t id, uint64_t node, bool dir)
 	return 0;
 }
 
-/* --- restoring: nobody else is there ----------------------------------------------------------- */
+/* --- restoring: nobody else is there -----------------------------------------------------------
+ */
 
 int node_restore(struct nodes *t, uint64_t id, struct node **out)
 {
@@ -607,7 +613,8 @@ void nodes_restored(struct nodes *t)
 			reap(t, t->ids.slots[i].item);
 }
 
-/* --- the table --------------------------------------------------------------------------------- */
+/* --- the table ---------------------------------------------------------------------------------
+ */
 
 int nodes_init(struct nodes *t, int root_fd, unsigned fds_max, struct error *err)
 {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The passthrough file system's nodes and handles. Private to passthrough*.c.
 //
-// A node remembers what it is (device, inode, birth time) and one way there (parent, name). Its O_PATH
-// descriptor is only a cache: the least recently used are closed when there are many, and opened again
-// by name and compared, so that a guest may know a million files. A node whose name was removed
-// is pinned: its descriptor stays, as nothing else leads there.
+// A node remembers what it is (device, inode, birth time) and one way there (parent, name). Its
+// O_PATH descriptor is only a cache: the least recently used are closed when there are many, and
+// opened again by name and compared, so that a guest may know a million files. A node whose name
+// was removed is pinned: its descriptor stays, as nothing else leads there.
 //
 // Threads: `lock` guards everything here; it is never held over a system call that may block.
 #ifndef STRATA_FS_PASSTHROUGH_NODES_H
@@ -32,13 +32,13 @@ struct node {
 	bool key_known; /* false after a restore, until it is first opened */
 	bool pinned;
 	bool hashed;
-	uint16_t type;     /* S_IFMT */
+	uint16_t type;	   /* S_IFMT */
 	uint64_t lookups;  /* the client's count */
 	uint32_t children; /* nodes whose parent this is */
-	uint32_t users;    /* requests and handles that hold it: not freed, descriptor not closed */
-	int fd;            /* O_PATH, or -1 */
+	uint32_t users;	   /* requests and handles that hold it: not freed, descriptor not closed */
+	int fd;		   /* O_PATH, or -1 */
 	struct node *parent; /* counted in its children; NULL: the root */
-	char *name;          /* owned; NULL: the root */
+	char *name;	     /* owned; NULL: the root */
 	struct node *hash_next;
 	struct node *lru_prev, *lru_next; /* while fd is open and may be closed */
 };
@@ -46,9 +46,9 @@ struct node {
 struct handle {
 	uint64_t id;
 	struct node *node; /* a user of it */
-	int fd;            /* -1: could not be restored */
+	int fd;		   /* -1: could not be restored */
 	bool dir, writable;
-	uint32_t users;        /* with the one of the table while it is in there */
+	uint32_t users;		  /* with the one of the table while it is in there */
 	pthread_mutex_t dir_lock; /* guards the position of a directory's fd */
 	uint64_t dir_offset;
 };
@@ -75,20 +75,22 @@ void node_put(struct nodes *t, struct node *n);
 int node_fd(struct nodes *t, struct node *n);
 int node_stat(struct nodes *t, struct node *n, struct statx *st);
 
-/* Counts one lookup of what st describes, found as name in parent (of which the caller is a user). */
+/* Counts one lookup of what st describes, found as name in parent (of which the caller is a user).
+ */
 int node_found(struct nodes *t, struct node *parent, const char *name, const struct statx *st,
 	uint64_t *id);
 void node_forget(struct nodes *t, uint64_t id, uint64_t count);
 /* Before name is removed: keeps what is there reachable, if the client knows it. node_unpin() when
  * the removal failed. *out may be NULL; else the caller becomes a user. */
-void node_pin(struct nodes *t, struct node *parent, int parent_fd, const char *name,
-	struct node **out);
+void node_pin(
+	struct nodes *t, struct node *parent, int parent_fd, const char *name, struct node **out);
 void node_unpin(struct nodes *t, struct node *n);
 /* After a rename: name in parent is now the way to what is there. */
 void node_moved(struct nodes *t, struct node *parent, int parent_fd, const char *name);
 
 /* Restoring: a node or handle under the number that it had, without a descriptor (a handle is given
- * one by its fd field); the ways are set by node_restore_way(). -errno: the number is bad or taken. */
+ * one by its fd field); the ways are set by node_restore_way(). -errno: the number is bad or taken.
+ */
 int node_restore(struct nodes *t, uint64_t id, struct node **out);
 void node_restore_way(struct nodes *t, struct node *n, struct node *parent, const char *name);
 void node_restore_key(struct nodes *t, struct node *n, const struct node_key *key);

@@ -126,7 +126,7 @@ static void save_handles(struct nodes *t, struct state *s)
 
 static void reopen_handle(struct passthrough *p, struct handle *h)
 {
-	struct node_use u _node_use_;
+	struct node_use u _node_use_ = {0};
 	if (passthrough_use(p, h->node->id, &u) < 0 || (h->dir != S_ISDIR(u.node->type)))
 		return;
 	int flags = h->dir ? O_RDONLY | O_DIRECTORY : h->writable ? O_RDWR : O_RDONLY;
@@ -152,7 +152,8 @@ static void restore_handles(struct passthrough *p, uint32_t count, struct state 
 		state_end(s);
 		struct node *n = id_table_get(&p->nodes.ids, node);
 		if (!n || !id ||
-			handle_restore(&p->nodes, id, n, dir, writable && !p->fs.read_only, &h) < 0) {
+			handle_restore(&p->nodes, id, n, dir, writable && !p->fs.read_only, &h) <
+				0) {
 			state_fail(s, "damaged list of open files");
 			return;
 		}
