@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Prints the disassembly of the little-endian 32-bit words on stdin, a line each. The n-th word lies
-// at address 4 * n. For decode_oracle.py.
+// Prints the disassembly of the little-endian 32-bit words on stdin, a line each. The n-th word
+// lies at address 4 * n. For decode_oracle.py.
 #include <stdio.h>
 
 #include "isa/rv64/rv64.h"
