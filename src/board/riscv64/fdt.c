@@ -116,6 +116,7 @@ static void cpus(struct tree *t, const struct riscv_fdt_config *c)
 		isa_properties(t);
 		begin(t, "interrupt-controller");
 		string(t, "compatible", "riscv,cpu-intc");
+		u32(t, "#address-cells", 0);
 		u32(t, "#interrupt-cells", 1);
 		flag(t, "interrupt-controller");
 		u32(t, "phandle", PHANDLE_HART + i);
