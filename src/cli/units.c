@@ -52,7 +52,7 @@ int parse_size(const char *s, uint64_t *out)
 	int shift = unit_shift(s + (*s == ' '));
 	uint64_t unit = UINT64_C(1) << MAX(shift, 0);
 	if (shift < 0 || (scale > 1 && !shift) || mul_overflows(v, unit, &v) ||
-		add_overflows(v, fraction * (unit / scale), &v))
+		add_overflows(v, fraction * unit / scale, &v))
 		return -EINVAL;
 	*out = v;
 	return 0;
