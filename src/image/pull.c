@@ -139,6 +139,8 @@ static int run_configure(const struct image *img, struct blob_writer *blob,
 			error_remedy(err, "%s", r.err.remedy);
 	}
 	error_done(&r.err);
+	if (rc < 0 && err && !err->code)
+		error_set(err, -rc, "the machine could not configure the image");
 	return rc;
 }
 
