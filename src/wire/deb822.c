@@ -249,7 +249,8 @@ static int parse_relation(struct slice body, struct deb_dep *dep)
 			continue;
 		dep->relation = table[i].relation;
 		dep->version = trim((struct slice){body.p + n, body.len - n});
-		return dep->version.len && !memchr(dep->version.p, ' ', dep->version.len)
+		return dep->version.len && !memchr(dep->version.p, ' ', dep->version.len) &&
+				       !strchr("<=>", dep->version.p[0])
 			       ? 0
 			       : -EBADMSG;
 	}
