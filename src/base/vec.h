@@ -36,7 +36,7 @@ static inline void *vec_grow_(void *items, size_t *cap, size_t need, size_t item
 #define vec_pop(v)           ((v)->items[--(v)->len])
 #define vec_clear(v)         ((v)->len = 0)
 #define vec_for_each(it, v)                                                                        \
-	for (__typeof__((v)->items[0]) *it = (v)->items; it < (v)->items + (v)->len; it++)
+	for (__typeof__((v)->items[0]) *it = (v)->items; it && it < (v)->items + (v)->len; it++)
 #define vec_done(v)                                                                                \
 	do {                                                                                       \
 		free((v)->items);                                                                  \

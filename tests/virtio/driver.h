@@ -86,11 +86,11 @@ TAP_UNUSED static uint64_t guest_alloc(struct guest *g, uint64_t bytes)
 
 TAP_UNUSED static void guest_queue_interrupt(void *opaque, unsigned q)
 {
-	((struct guest *)opaque)->queue_interrupts++;
+	__atomic_fetch_add(&((struct guest *)opaque)->queue_interrupts, 1, __ATOMIC_RELAXED);
 }
 TAP_UNUSED static void guest_config_interrupt(void *opaque)
 {
-	((struct guest *)opaque)->config_interrupts++;
+	__atomic_fetch_add(&((struct guest *)opaque)->config_interrupts, 1, __ATOMIC_RELAXED);
 }
 
 TAP_UNUSED static void guest_init(struct guest *g)
@@ -289,6 +289,11 @@ TAP_UNUSED static int drv_add(struct drv_queue *q, const struct buf *b, unsigned
 	return q->packed ? add_packed(q, b, out, n) : add_split(q, b, out, n);
 }
 
+static inline uint16_t load_acquire16(const void *p)
+{
+	return le16toh(__atomic_load_n((const uint16_t *)p, __ATOMIC_ACQUIRE));
+}
+
 TAP_UNUSED static bool device_wants_kick(struct drv_queue *q)
 {
 	const uint8_t *dev = guest_ptr(q->g, q->device);
@@ -329,7 +334,7 @@ TAP_UNUSED static int drv_used(struct drv_queue *q, uint32_t *len)
 	int id;
 	if (!q->packed) {
 		const uint8_t *dev = guest_ptr(q->g, q->device);
-		if (load_le16(dev + 2) == q->used)
+		if (load_acquire16(dev + 2) == q->used)
 			return -1;
 		const uint8_t *e = dev + 4 + (q->used % q->size) * 8;
 		id = (int)load_le32(e);
@@ -337,7 +342,7 @@ TAP_UNUSED static int drv_used(struct drv_queue *q, uint32_t *len)
 		q->used++;
 	} else {
 		const uint8_t *e = guest_ptr(q->g, q->desc + (uint64_t)q->used * 16);
-		uint16_t flags = load_le16(e + 14);
+		uint16_t flags = load_acquire16(e + 14);
 		if (!!(flags & 1 << 7) != q->used_wrap || !!(flags & 1 << 15) != q->used_wrap)
 			return -1;
 		id = load_le16(e + 12);

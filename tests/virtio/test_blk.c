@@ -415,6 +415,7 @@ static void queues_on_threads(void)
 		drv_setup(&b.g, 0, 64);
 		drv_setup(&b.g, 1, 64);
 		b.header = guest_alloc(&b.g, 16);
+		b.status = guest_alloc(&b.g, 1);
 		set_header(&b, IN, 1);
 		virtio_device_set_status(d, 15);
 		for (unsigned i = 0; i < 15; i++) {

@@ -130,7 +130,7 @@ static void input_waits_for_buffers(void)
 		drv_kick(&c.g.q[0]);
 		CHECK_EQ(drv_used(&c.g.q[0], &len), id);
 		CHECK_EQ(len, 2u);
-		CHECK(!memcmp(rx, "abcdef" + i * 2, 2));
+		CHECK(!memcmp(rx, &"abcdef"[i * 2], 2));
 	}
 	con_done(&c);
 }
