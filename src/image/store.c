@@ -40,7 +40,6 @@ void progress_stage(const struct image_progress *p, const char *fmt, ...)
 {
 	if (!p || !p->stage)
 		return;
-	struct strbuf text _strbuf_ = STRBUF_INIT;
 	char line[512];
 	va_list ap;
 	va_start(ap, fmt);
