@@ -4,6 +4,8 @@
 
 #include "block/block.h"
 #include "device/virtio/devices.h"
+#include "fs/layers.h"
+#include "fs/passthrough.h"
 #include "vm/internal.h"
 
 enum {
@@ -63,6 +65,78 @@ static int add_disks(struct vm *vm, const struct vm_config *config, struct error
 	return r;
 }
 
+static void close_all(const int *fds, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++)
+		close(fds[i]);
+}
+
+static int make_layers(const struct vm_share *c, struct fuse_fs **out, struct error *err)
+{
+	int fds[VM_LAYERS_MAX];
+	unsigned n = 0;
+	int r = 0;
+	if (!c->layer_count || c->layer_count > VM_LAYERS_MAX)
+		return error_set(
+			err, EINVAL, "1 to %u layers, not %u", VM_LAYERS_MAX, c->layer_count);
+	while (r == 0 && n < c->layer_count) {
+		r = vm_own_fd(&fds[n], c->layer_fds[n], err);
+		n += r == 0;
+	}
+	if (r == 0)
+		r = layers_fs_new(out, fds, n, err);
+	if (r < 0)
+		close_all(fds, n);
+	return r;
+}
+
+static int make_passthrough(
+	struct vm *vm, const struct vm_share *c, struct fuse_fs **out, struct error *err)
+{
+	const struct passthrough_config pc = {.read_only = c->readonly};
+	struct sandbox_dir *dir = &vm->dirs[vm->dir_count];
+	int fd = -1, r = vm_own_fd(&dir->fd, c->dir_fd, err);
+	if (r < 0)
+		return r;
+	dir->readonly = c->readonly;
+	vm->dir_count++;
+	r = vm_own_fd(&fd, c->dir_fd, err);
+	if (r == 0)
+		r = passthrough_fs_new(out, fd, &pc, err);
+	if (r < 0 && fd >= 0)
+		close(fd);
+	return r;
+}
+
+/* A file system works on its own thread: a slow directory holds up nothing else. */
+static int add_share(struct vm *vm, const struct vm_share *c, struct error *err)
+{
+	struct fuse_fs *fs;
+	struct virtio_device *d;
+	struct loop *loop;
+	int r = vm_io_new(vm, "fs", &loop, err);
+	if (r == 0)
+		r = c->dir_fd >= 0 ? make_passthrough(vm, c, &fs, err) : make_layers(c, &fs, err);
+	if (r < 0)
+		return r;
+	r = virtio_fs_new(&d, vm->board->memory, loop, c->tag, fs, 1, err);
+	if (r < 0) {
+		fuse_fs_free(fs);
+		return r;
+	}
+	return add(vm, d, err);
+}
+
+static int add_shares(struct vm *vm, const struct vm_config *config, struct error *err)
+{
+	for (unsigned i = 0; i < config->share_count; i++) {
+		int r = add_share(vm, &config->shares[i], err);
+		if (r < 0)
+			return error_wrap(err, "share %s", config->shares[i].tag);
+	}
+	return 0;
+}
+
 static int add_net(struct vm *vm, const struct vm_config *config, struct error *err)
 {
 	struct virtio_device *d;
@@ -81,7 +155,12 @@ static int add_net(struct vm *vm, const struct vm_config *config, struct error *
 
 int vm_devices_add(struct vm *vm, const struct vm_config *config, struct error *err)
 {
+	if (config->disk_count > VM_DISKS_MAX || config->share_count > VM_SHARES_MAX)
+		return error_set(
+			err, EINVAL, "at most %u disks and %u shares", VM_DISKS_MAX, VM_SHARES_MAX);
 	int r = add_disks(vm, config, err);
+	if (r == 0)
+		r = add_shares(vm, config, err);
 	if (r == 0)
 		r = add_net(vm, config, err);
 	if (r == 0)

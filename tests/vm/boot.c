@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Boots a kernel with the serial port on stdin and stdout: boot [-c CPUS] [-m MIB] [-i INITRD]
-// [-a CMDLINE] [-d DISK] [-t SECONDS] [-s (sandboxed)] KERNEL. For people and scripts; exits 0 when
-// the guest switched itself off.
+// [-a CMDLINE] [-d DISK] [-S DIRECTORY] [-t SECONDS] [-s (sandboxed)] KERNEL. For people and
+// scripts; exits 0 when the guest switched itself off.
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -51,7 +51,7 @@ int main(int argc, char **argv)
 		.console_in_fd = dup(0),
 		.console_out_fd = dup(1),
 	};
-	while ((option = getopt(argc, argv, "c:m:i:a:t:d:s")) != -1) {
+	while ((option = getopt(argc, argv, "c:m:i:a:t:d:S:s")) != -1) {
 		if (option == 'c')
 			config.cpus = (unsigned)atoi(optarg);
 		else if (option == 'm')
@@ -62,6 +62,9 @@ int main(int argc, char **argv)
 			seconds = (uint64_t)atoi(optarg);
 		else if (option == 's')
 			sandbox = true;
+		else if (option == 'S')
+			config.shares[config.share_count++] = (struct vm_share){
+				.tag = "root", .dir_fd = open(optarg, O_PATH | O_CLOEXEC)};
 		else if (option == 'd')
 			config.disks[config.disk_count++] = (struct vm_disk){
 				.path = optarg, .fd = open(optarg, O_RDWR | O_CLOEXEC)};

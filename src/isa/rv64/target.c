@@ -84,7 +84,8 @@ void rv64_reset(struct rv64_cpu *c, uint64_t pc, uint64_t hart_id, uint64_t opaq
 	memset(c->f, 0, sizeof(c->f));
 	c->priv = RV64_SUPERVISOR;
 	c->fs = 0;
-	c->scounteren = 0;
+	/* As firmware leaves it: without an SBI PMU, Linux gives user mode the time through nobody else. */
+	c->scounteren = 7;
 	c->sstatus = c->sie = c->stvec = c->sscratch = c->sepc = c->scause = c->stval = 0;
 	c->satp = c->senvcfg = 0;
 	c->stimecmp = UINT64_MAX;
