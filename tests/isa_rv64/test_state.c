@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+// Saving and restoring a hart; streams that no hart could have written.
+#include "isa/rv64/internal.h"
+
+#include "tap.h"
+
+static struct rv64_cpu *new_cpu(void)
+{
+	struct rv64_cpu *c = xcalloc(1, sizeof(*c));
+	rv64_isa.init(c, 3);
+	return c;
+}
+
+static void save(struct rv64_cpu *c, struct strbuf *out)
+{
+	struct state *s = state_new_save(out);
+	rv64_isa.state(c, s);
+	CHECK_EQ(state_finish(s, NULL), 0);
+	state_free(s);
+}
+
+static int restore(struct rv64_cpu *c, const struct strbuf *in, size_t len)
+{
+	struct state *s = state_new_restore(in->data, len);
+	rv64_isa.state(c, s);
+	int r = state_finish(s, NULL);
+	state_free(s);
+	return r;
+}
+
+static void everything_comes_back(void)
+{
+	struct rv64_cpu *a = new_cpu(), *b = new_cpu();
+	struct strbuf first _strbuf_ = STRBUF_INIT, second _strbuf_ = STRBUF_INIT;
+	for (unsigned n = 1; n < 32; n++)
+		a->x[n] = n * UINT64_C(0x0101010101010101);
+	for (unsigned n = 0; n < 32; n++)
+		a->f[n] = ~(uint64_t)n;
+	a->priv = RV64_USER;
+	a->fs = 2;
+	a->head.pc = 0x123456;
+	a->satp = UINT64_C(8) << SATP_MODE_SHIFT | 42;
+	a->sepc = 0x1002;
+	a->stimecmp = 99;
+	a->head.fp_flags = rv64_fflags_to_host(21);
+	rv64_set_frm(a, 3);
+	rv64_isa.set_irq(a, RV64_IRQ_EXTERNAL, true);
+	save(a, &first);
+	CHECK_EQ(restore(b, &first, first.len), 0);
+	save(b, &second);
+	CHECK(first.len == second.len && !memcmp(first.data, second.data, first.len));
+	CHECK_EQ(b->head.fp_rounding, 3u);
+	CHECK_EQ(rv64_fflags_from_host(b->head.fp_flags), 21u);
+	CHECK(b->head.tlb == &b->tlbs[RV64_TLB_USER]);
+	CHECK(b->head.attention);
+	free(a);
+	free(b);
+}
+
+static void nonsense_is_refused(void)
+{
+	struct rv64_cpu *a = new_cpu(), *b = new_cpu();
+	struct strbuf bytes _strbuf_ = STRBUF_INIT;
+	a->priv = 2;
+	save(a, &bytes);
+	CHECK(restore(b, &bytes, bytes.len) < 0);
+	CHECK(b->priv <= RV64_SUPERVISOR);
+	strbuf_clear(&bytes);
+	a->priv = 1;
+	a->satp = UINT64_C(5) << SATP_MODE_SHIFT;
+	save(a, &bytes);
+	CHECK(restore(b, &bytes, bytes.len) < 0);
+	CHECK_EQ(b->satp, UINT64_C(0));
+	strbuf_clear(&bytes);
+	a->satp = 0;
+	save(a, &bytes);
+	for (size_t len = 0; len < bytes.len; len++)
+		CHECK(restore(b, &bytes, len) < 0);
+	free(a);
+	free(b);
+}
+
+int main(void)
+{
+	RUN(everything_comes_back);
+	RUN(nonsense_is_refused);
+	return tap_done();
+}
