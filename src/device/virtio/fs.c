@@ -5,9 +5,14 @@
 // pages.
 #include "device/virtio/devices.h"
 
-#include <linux/virtio_fs.h>
-
 #include "fs/fuse.h"
+
+enum { /* struct virtio_fs_config */
+	CONFIG_TAG = 0,
+	TAG_BYTES = 36,
+	CONFIG_QUEUES = 36,
+	CONFIG_BYTES = 40,
+};
 
 enum {
 	HIPRIO_QUEUES = 1,
@@ -17,16 +22,15 @@ enum {
 struct fs {
 	struct virtio_device *device; /* not owned: owns us */
 	struct fuse_fs *fuse;	      /* owned */
-	uint8_t tag[sizeof(((struct virtio_fs_config *)0)->tag)];
+	uint8_t tag[TAG_BYTES];	      /* filled up with NULs */
 	unsigned request_queues;
 };
 
 static void fs_config_read(void *dev, uint8_t *config)
 {
 	const struct fs *fs = dev;
-	memcpy(config + offsetof(struct virtio_fs_config, tag), fs->tag, sizeof(fs->tag));
-	store_le32(
-		config + offsetof(struct virtio_fs_config, num_request_queues), fs->request_queues);
+	memcpy(config + CONFIG_TAG, fs->tag, sizeof(fs->tag));
+	store_le32(config + CONFIG_QUEUES, fs->request_queues);
 }
 
 /* false: what the driver sent is no request, and the device has failed. */
@@ -103,7 +107,7 @@ static void fs_free(void *dev)
 static const struct virtio_class fs_class = {
 	.name = "fs",
 	.id = VIRTIO_ID_FS,
-	.config_bytes = sizeof(struct virtio_fs_config),
+	.config_bytes = CONFIG_BYTES,
 	.config_read = fs_config_read,
 	.start = fs_start,
 	.reset = fs_reset,
