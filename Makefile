@@ -8,7 +8,9 @@ SHELL      := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 BUILD       ?= build
 JOBS        ?= $(shell nproc)
-FUZZ_SECONDS ?= 30
+# How long each fuzz target runs.
+STRATA_FUZZ_SECONDS ?= 30
+FUZZ_SECONDS ?= $(STRATA_FUZZ_SECONDS)
 MESON_ARGS  ?=
 RUN_TESTS   := python3 tools/run_tests.py
 
@@ -37,10 +39,17 @@ need-deps:
 check: all
 	@$(RUN_TESTS) $(BUILD):quick
 
-test: need-deps all build-asan/build.ninja build-fuzz/build.ninja
-	@ninja -C build-asan -j $(JOBS)
-	ninja -C build-fuzz -j $(JOBS)
-	$(RUN_TESTS) $(BUILD) build-asan:quick build-fuzz:fuzz
+# Everything that CI runs, one total at the end. A build that fails is a failed result, and so is each
+# of its tests. The tests of threads run under ThreadSanitizer too.
+SANITIZERS := build-asan build-tsan build-fuzz
+THREADED   := (loop|relay|bus|plic|serial|vcpu|virtio|fs|board)
+test: need-deps
+	@$(RUN_TESTS) \
+		--step 'format=tools/check_format.sh' \
+		--step 'build with gcc=$(MAKE) --no-print-directory all' \
+		--step 'build with clang=$(MAKE) --no-print-directory build-clang' \
+		$(foreach b,$(SANITIZERS),--step '$(b)=$(MAKE) --no-print-directory $(b)') \
+		$(BUILD) build-asan:quick 'build-tsan:quick:$(THREADED)' build-fuzz:fuzz
 
 demo: need-deps all
 	@tools/demo.sh $(BUILD)
@@ -51,18 +60,22 @@ build-ubsan/build.ninja:
 	meson setup -Db_sanitize=undefined build-ubsan
 build-tsan/build.ninja:
 	meson setup -Db_sanitize=thread build-tsan
+build-clang/build.ninja:
+	CC=clang-14 meson setup build-clang
 build-fuzz/build.ninja:
-	CC=clang-14 meson setup -Dfuzz=true -Dfuzz_seconds=$(FUZZ_SECONDS) \
-		-Db_sanitize=address,undefined -Db_lundef=false build-fuzz
+	CC=clang-14 meson setup -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false build-fuzz
 
-asan ubsan tsan: %: build-%/build.ninja
-	@ninja -C build-$@ -j $(JOBS)
-	$(RUN_TESTS) build-$@:quick
+BUILDS := build-asan build-ubsan build-tsan build-clang build-fuzz
+.PHONY: $(BUILDS)
+$(BUILDS): %: %/build.ninja
+	@[ $@ != build-fuzz ] || meson configure -Dfuzz_seconds=$(FUZZ_SECONDS) $@
+	ninja -C $@ -j $(JOBS)
 
-fuzz: build-fuzz/build.ninja
-	@meson configure -Dfuzz_seconds=$(FUZZ_SECONDS) build-fuzz
-	ninja -C build-fuzz -j $(JOBS)
-	$(RUN_TESTS) build-fuzz:fuzz
+asan ubsan tsan: %: build-%
+	@$(RUN_TESTS) build-$@:quick
+
+fuzz: build-fuzz
+	@$(RUN_TESTS) build-fuzz:fuzz
 
 format:
 	@git ls-files '*.c' '*.h' | xargs -r clang-format-14 -i
@@ -71,4 +84,4 @@ install: all
 	@meson install -C $(BUILD)
 
 clean:
-	@rm -rf build build-asan build-ubsan build-tsan build-fuzz
+	@rm -rf $(BUILD) $(BUILDS)

@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs the test programs that Meson knows and counts every test point.
 
-Usage: run_tests.py [-j N] [-k SUBSTRING] BUILD-DIR[:SUITE[,SUITE]]...
+Usage: run_tests.py [-j N] [-k SUBSTRING] [--step NAME=COMMAND]... BUILD-DIR[:SUITE[,SUITE][:REGEX]]...
 
-A program with the TAP protocol counts one result per point; any other counts as one: exit
+Steps (builds, checks of the source) come first, in their order; each counts as one result, and what
+it prints is shown when it fails. REGEX narrows a build's tests to names that it finds. A program with the TAP protocol counts one result per point; any other counts as one: exit
 status 0 passed, 77 skipped. The output of a program that failed is printed whole, the reasons
 of skips at the end. The last line is always "N passed, N failed, N skipped".
 """
@@ -103,31 +104,68 @@ def run(test):
 
 
 def collect(spec, substring):
-    build, _, suites = spec.partition(":")
+    build, suites, regex = (spec.split(":", 2) + ["", ""])[:3]
     wanted = set(filter(None, suites.split(",")))
     found = json.loads(subprocess.check_output(["meson", "introspect", "--tests", build]))
     for t in found:
         have = {s.rpartition(":")[2] for s in t["suite"]}
         if wanted and not wanted & have or substring not in t["name"]:
             continue
+        if not re.search(regex, t["name"]):
+            continue
         yield {**t, "build": os.path.abspath(build), "label": f"{build} {t['name']}"}
+
+
+def run_step(step):
+    name, _, command = step.partition("=")
+    r, start = Result(name), time.monotonic()
+    p = subprocess.run(command, shell=True, stdin=subprocess.DEVNULL, text=True, errors="replace",
+                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    r.output, r.seconds = p.stdout, time.monotonic() - start
+    if p.returncode:
+        r.failed, r.why = 1, describe(p.returncode)
+    else:
+        r.passed = 1
+    return r
+
+
+def collect_all(specs, substring):
+    """The tests of all builds; a build that is not there counts as one failure."""
+    tests, problems = [], []
+    for spec in specs:
+        try:
+            tests += collect(spec, substring)
+        except (subprocess.CalledProcessError, json.JSONDecodeError):
+            r = Result(spec)
+            r.failed, r.why = 1, "its tests cannot be listed"
+            problems.append(r)
+    return tests, problems
 
 
 def main():
     parser = argparse.ArgumentParser(usage=__doc__.split("\n\n")[1].removeprefix("Usage: "))
     parser.add_argument("-j", type=int, default=2, help="programs at a time (2)")
     parser.add_argument("-k", default="", help="only tests whose name contains this")
+    parser.add_argument("--step", action="append", default=[], metavar="NAME=COMMAND",
+                        help="run this first; counts as one result")
     parser.add_argument("builds", nargs="+")
     args = parser.parse_args()
 
-    tests = [t for spec in args.builds for t in collect(spec, args.k)]
-    tests.sort(key=lambda t: -(t["timeout"] or 0))  # the long ones first: shorter in all
-    alone = [t for t in tests if not t.get("is_parallel", True)]
-    together = [t for t in tests if t.get("is_parallel", True)]
     passed = failed = 0
     skips, bad = [], []
     with concurrent.futures.ThreadPoolExecutor(max(args.j, 1)) as pool:
         def results():
+            yield from map(run_step, args.step)
+            # Only now: a step may have made the build that is asked for its tests.
+            tests, problems = collect_all(args.builds, args.k)
+            yield from problems
+            if not tests:
+                r = Result("tests")
+                r.failed, r.why = 1, "none match"
+                yield r
+            tests.sort(key=lambda t: -(t["timeout"] or 0))  # long ones first: shorter in all
+            alone = [t for t in tests if not t.get("is_parallel", True)]
+            together = [t for t in tests if t.get("is_parallel", True)]
             yield from (f.result() for f in concurrent.futures.as_completed(
                 [pool.submit(run, t) for t in together]))
             yield from map(run, alone)
@@ -145,9 +183,6 @@ def main():
         print(f"skipped: {name}: {reason}")
     if bad:
         print("failed: " + ", ".join(sorted(bad)))
-    if not tests:
-        print("no tests match")
-        failed = 1
     print(f"{passed} passed, {failed} failed, {len(skips)} skipped")
     return 1 if failed else 0
 

@@ -21,7 +21,7 @@ int helper_find(const char *name, char **path, struct error *err)
 		/* Installed under a prefix, wherever that was moved to; then the build tree. */
 		slash ? xasprintf("%s/../libexec/strata/%s", exe, name) : NULL,
 		slash ? xasprintf("%s/src/net/%s", exe, name) : NULL,
-		slash ? xasprintf("%s/../net/%s", exe, name) : NULL,
+		slash ? xasprintf("%s/../src/net/%s", exe, name) : NULL,
 		xasprintf("%s/%s", STRATA_LIBEXECDIR, name),
 	};
 	char *found = NULL;
