@@ -67,7 +67,8 @@ static void expect_refusal(const uint8_t *fields, size_t n, unsigned type, const
 	uint8_t frame[64] = {0};
 	store_le32(frame, (uint32_t)(n + 2));
 	store_le16(frame + 4, (uint16_t)type);
-	memcpy(frame + 6, fields, n);
+	if (n)
+		memcpy(frame + 6, fields, n);
 	struct arena arena = ARENA_INIT;
 	struct agent_message d;
 	struct error err _error_ = ERROR_INIT;
