@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+// The first process of a benchmark's guest: says that userland is reached, and switches off.
+#include <sys/reboot.h>
+#include <unistd.h>
+
+int main(void)
+{
+	static const char said[] = "strata-bench: userland\n";
+	ssize_t n = write(1, said, sizeof(said) - 1);
+	sync();
+	return reboot(RB_POWER_OFF) < 0 || n < 0;
+}
