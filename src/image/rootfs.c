@@ -111,6 +111,35 @@ static int scan_package(struct rootfs *r, size_t index, struct error *err)
 	return rc;
 }
 
+/* Suites before trixie ship no links for merged /usr; debootstrap made them, and so do we. Only
+ * where the directory is used and some package vouches for the layout (usr-is-merged, usrmerge). */
+static void merge_usr(struct rootfs *r)
+{
+	static const char *const dirs[] = {"bin", "lib", "lib32", "lib64", "libx32", "sbin"};
+	size_t n = r->entries.len;
+	bool merged = false;
+	for (size_t i = 0; i < r->n; i++) {
+		struct slice name = deb822_get(&r->packages[i].stanza, "Package");
+		merged |= slice_is(name, "usrmerge") || slice_is(name, "usr-is-merged");
+	}
+	for (size_t d = 0; merged && d < ARRAY_SIZE(dirs); d++) {
+		bool used = false;
+		for (size_t i = 0; i < n && !used; i++)
+			used = !strcmp(r->entries.items[i].raw, dirs[d]) &&
+			       r->entries.items[i].type == TAR_DIR;
+		if (!used || names_get(&r->symlinks, slice_of(dirs[d])) != NAMES_NONE)
+			continue;
+		char *target _free_ = xasprintf("usr/%s", dirs[d]);
+		names_set(&r->symlinks, slice_of(dirs[d]), (int)r->entries.len);
+		vec_push(&r->entries, (struct rootfs_entry){.raw = keep(r, dirs[d]),
+					      .link = keep(r, target),
+					      .package = UINT32_MAX,
+					      .mode = 0777,
+					      .mtime = r->archive->date,
+					      .type = TAR_SYMLINK});
+	}
+}
+
 /* Follows symbolic links of the packages in all but the last component (in it too with `last`), so
  * that "lib/x" becomes "usr/lib/x" where lib is a link. */
 static int resolve_path(
@@ -181,11 +210,13 @@ static int place_entry(struct rootfs *r, size_t index, struct error *err)
 		return 0;
 	}
 	const struct rootfs_entry *old = &r->entries.items[held];
-	const struct package *p = &r->packages[e->package], *q = &r->packages[old->package];
 	if (old->type == TAR_DIR && e->type == TAR_DIR)
 		return 0;
 	if (old->type == TAR_SYMLINK && e->type == TAR_SYMLINK && !strcmp(old->link, e->link))
 		return 0;
+	if (e->package == UINT32_MAX || old->package == UINT32_MAX)
+		return error_set(err, EBADMSG, "%s should be a link into /usr", e->path);
+	const struct package *p = &r->packages[e->package], *q = &r->packages[old->package];
 	if (old->type != TAR_DIR && e->type != TAR_DIR) {
 		if (replaces(q, p))
 			return 0;
@@ -449,6 +480,7 @@ static int build(struct rootfs *r, struct archive *a, struct tar_writer *w,
 		progress_bytes(progress, i + 1, r->n);
 	}
 	add_configuration(r);
+	merge_usr(r);
 	if (rc == 0)
 		rc = place_entries(r, err);
 	if (rc == 0)

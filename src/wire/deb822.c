@@ -38,9 +38,15 @@ int slice_cmp(struct slice a, struct slice b)
 	return c ? c : (a.len > b.len) - (a.len < b.len);
 }
 
+/* A field that is not there has no bytes to point at; arithmetic needs some. */
+static struct slice not_null(struct slice s)
+{
+	return s.p ? s : SLICE("");
+}
+
 bool slice_word(struct slice *rest, struct slice *word)
 {
-	struct slice s = *rest;
+	struct slice s = not_null(*rest);
 	while (s.len && (is_blank(s.p[0]) || s.p[0] == '\n'))
 		s.p++, s.len--;
 	size_t n = 0;
@@ -212,6 +218,7 @@ static void split_version(
 	const char *colon = v.len ? memchr(v.p, ':', v.len) : NULL;
 	const char *dash = v.len ? memrchr(v.p, '-', v.len) : NULL;
 	*epoch = *revision = (struct slice){0};
+	v = not_null(v);
 	const char *end = v.p + v.len;
 	if (colon) {
 		*epoch = (struct slice){v.p, (size_t)(colon - v.p)};
@@ -290,7 +297,7 @@ static int parse_dep(struct slice s, struct deb_dep *dep)
 
 int deb_dep_next(struct slice *rest, bool *first, struct deb_dep *out)
 {
-	struct slice s = *rest;
+	struct slice s = not_null(*rest);
 	*out = (struct deb_dep){.first = *first};
 	for (;;) {
 		size_t n = 0;
