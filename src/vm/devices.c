@@ -11,6 +11,7 @@
 enum {
 	BLOCK_QUEUES_MAX = 4,
 	NET_MTU = 1500,
+	GUEST_CID = 3, /* the first that is free to use; each machine is its own network */
 };
 
 /* Puts the device into a slot; it is gone when that fails. */
@@ -153,6 +154,23 @@ static int add_net(struct vm *vm, const struct vm_config *config, struct error *
 	return add(vm, d, err);
 }
 
+static int add_vsock(struct vm *vm, const struct vm_config *config, struct error *err)
+{
+	struct virtio_device *d;
+	if (config->vsock_listen_fd < 0)
+		return 0;
+	int fd = -1, r = vm_own_fd(&fd, config->vsock_listen_fd, err);
+	if (r < 0)
+		return r;
+	r = virtio_vsock_new(
+		&d, vm->board->memory, vm->loop, GUEST_CID, fd, config->vsock_path, err);
+	if (r < 0) {
+		close(fd);
+		return error_wrap(err, "vsock");
+	}
+	return add(vm, d, err);
+}
+
 int vm_devices_add(struct vm *vm, const struct vm_config *config, struct error *err)
 {
 	if (config->disk_count > VM_DISKS_MAX || config->share_count > VM_SHARES_MAX)
@@ -163,6 +181,8 @@ int vm_devices_add(struct vm *vm, const struct vm_config *config, struct error *
 		r = add_shares(vm, config, err);
 	if (r == 0)
 		r = add_net(vm, config, err);
+	if (r == 0)
+		r = add_vsock(vm, config, err);
 	if (r == 0)
 		r = add_rng(vm, err);
 	return r;
