@@ -290,8 +290,8 @@ static bool settle(struct vcpu *v)
 		v->parked = true;
 		pthread_cond_broadcast(&v->stopped);
 		sleep_while(v, is_parked);
-		v->parked = false;
 	}
+	v->parked = false; /* also when it was resumed before it came here */
 	return !v->stop;
 }
 
