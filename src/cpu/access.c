@@ -61,9 +61,9 @@ static bool translate(struct vcpu *v, uint64_t addr, enum isa_access access, str
 static bool find(struct vcpu *v, uint64_t addr, enum isa_access access, struct target *out)
 {
 	struct tlb *t = v->head->tlb;
-	out->host = access == ISA_READ ? tlb_read(t, addr, 1)
-		: access == ISA_WRITE  ? tlb_write(t, addr, 1)
-				       : tlb_exec(t, addr, 1);
+	out->host = access == ISA_READ	  ? tlb_read(t, addr, 1)
+		    : access == ISA_WRITE ? tlb_write(t, addr, 1)
+					  : tlb_exec(t, addr, 1);
 	return out->host || translate(v, addr, access, out);
 }
 
@@ -77,13 +77,14 @@ const uint8_t *vcpu_fetch_pointer(struct vcpu *v, uint64_t addr)
 	return t.host;
 }
 
-/* --- copies: a single host access when it is aligned, so that it is single-copy atomic ----------- */
+/* --- copies: a single host access when it is aligned, so that it is single-copy atomic -----------
+ */
 typedef uint16_t guest16 __attribute__((aligned(1)));
 typedef uint32_t guest32 __attribute__((aligned(1)));
 typedef uint64_t guest64 __attribute__((aligned(1)));
 
-__attribute__((no_sanitize("thread", "alignment"))) static uint64_t read_host(const uint8_t *p,
-	unsigned bytes)
+__attribute__((no_sanitize("thread", "alignment"))) static uint64_t read_host(
+	const uint8_t *p, unsigned bytes)
 {
 	switch (bytes) {
 	case 1:
@@ -97,8 +98,8 @@ __attribute__((no_sanitize("thread", "alignment"))) static uint64_t read_host(co
 	}
 }
 
-__attribute__((no_sanitize("thread", "alignment"))) static void write_host(uint8_t *p, unsigned bytes,
-	uint64_t v)
+__attribute__((no_sanitize("thread", "alignment"))) static void write_host(
+	uint8_t *p, unsigned bytes, uint64_t v)
 {
 	switch (bytes) {
 	case 1:
@@ -116,7 +117,8 @@ __attribute__((no_sanitize("thread", "alignment"))) static void write_host(uint8
 	}
 }
 
-/* --- devices ------------------------------------------------------------------------------------ */
+/* --- devices ------------------------------------------------------------------------------------
+ */
 /* Devices are ordinary code: they run with the host's own FPU mode. */
 static bool device_access(struct vcpu *v, uint64_t addr, gpa_t gpa, unsigned bytes,
 	enum isa_access access, uint64_t *value)
@@ -136,7 +138,8 @@ static bool device_access(struct vcpu *v, uint64_t addr, gpa_t gpa, unsigned byt
 	return ok;
 }
 
-/* --- struct cpu_env ------------------------------------------------------------------------------ */
+/* --- struct cpu_env ------------------------------------------------------------------------------
+ */
 static bool crosses_page(uint64_t addr, unsigned bytes)
 {
 	return (addr & (GUEST_PAGE_BYTES - 1)) + bytes > GUEST_PAGE_BYTES;
@@ -180,7 +183,8 @@ bool vcpu_load(void *cpu, uint64_t addr, unsigned bytes, unsigned mem_flags, uin
 		unsigned first = GUEST_PAGE_BYTES - (addr & (GUEST_PAGE_BYTES - 1));
 		uint64_t r = 0;
 		for (unsigned n = 0; n < bytes; n++) {
-			const uint8_t *p = n < first ? part[0].host + n : part[1].host + (n - first);
+			const uint8_t *p =
+				n < first ? part[0].host + n : part[1].host + (n - first);
 			r |= read_host(p, 1) << (8 * n);
 		}
 		*value = r;

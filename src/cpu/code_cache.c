@@ -15,7 +15,7 @@ struct block {
 	struct interp_code *code;   /* owned */
 	struct block *hash_next;    /* bucket; then limbo */
 	struct block *page_next[2]; /* blocks of the first page, of the second */
-	uint64_t dropped_at;        /* epoch */
+	uint64_t dropped_at;	    /* epoch */
 };
 
 struct page {
@@ -32,7 +32,7 @@ struct code_cache {
 	struct block *blocks[BLOCK_BUCKETS];
 	struct page *pages[PAGE_BUCKETS];
 	struct block *limbo_first, **limbo_last; /* in order of dropped_at */
-	uint64_t bytes;                          /* of all blocks not in limbo */
+	uint64_t bytes;				 /* of all blocks not in limbo */
 };
 
 static uint64_t mix(uint64_t v)
@@ -130,8 +130,8 @@ static bool same_start(const struct code_key *a, const struct code_key *b)
 	return a->host == b->host && a->pc == b->pc && a->flags == b->flags;
 }
 
-const struct interp_code *code_cache_find(struct code_cache *c, const struct code_key *key,
-	const uint8_t **next_page)
+const struct interp_code *code_cache_find(
+	struct code_cache *c, const struct code_key *key, const uint8_t **next_page)
 {
 	pthread_mutex_lock(&c->lock);
 	struct block *b = *block_bucket(c, key);
@@ -227,8 +227,8 @@ static bool is_code(struct code_cache *c, const uint8_t *host)
 	return !host || (atomic_load(code_cache_page_flags(c, host)) & MEMORY_PAGE_CODE);
 }
 
-const struct interp_code *code_cache_add(struct code_cache *c, const struct code_key *key,
-	struct interp_code *code)
+const struct interp_code *code_cache_add(
+	struct code_cache *c, const struct code_key *key, struct interp_code *code)
 {
 	bool dropped = false;
 	pthread_mutex_lock(&c->lock);

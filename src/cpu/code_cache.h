@@ -16,7 +16,7 @@
 #define CODE_EPOCH_IDLE UINT64_MAX
 
 struct code_key {
-	const uint8_t *host;      /* first byte */
+	const uint8_t *host;	  /* first byte */
 	const uint8_t *next_page; /* host page that a straddling block ends in, or NULL */
 	uint64_t pc;
 	uint32_t flags;
@@ -39,14 +39,14 @@ uint64_t code_cache_epoch(const struct code_cache *c); /* grows when blocks are 
 
 /* Code for the key. key->next_page is not compared: when the block found straddles, *next_page is
  * the page that it needs, which the caller must compare with where the next page is mapped. */
-const struct interp_code *code_cache_find(struct code_cache *c, const struct code_key *key,
-	const uint8_t **next_page);
+const struct interp_code *code_cache_find(
+	struct code_cache *c, const struct code_key *key, const uint8_t **next_page);
 
 /* Adds a block, and takes the code. Returns the block's code: another vCPU's when it was faster
  * (then *code is freed). NULL: a page of it was written to since it was prepared; *code is freed,
  * lift again. */
-const struct interp_code *code_cache_add(struct code_cache *c, const struct code_key *key,
-	struct interp_code *code);
+const struct interp_code *code_cache_add(
+	struct code_cache *c, const struct code_key *key, struct interp_code *code);
 
 /* Drops the blocks of a host page. */
 void code_cache_drop_page(struct code_cache *c, const uint8_t *page);

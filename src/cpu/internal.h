@@ -30,18 +30,18 @@ struct vcpu {
 	struct interp_jump *jumps; /* owned */
 	struct interp_run run;
 	struct interp_lowerer *lowerer; /* owned */
-	struct arena arena;             /* of one translation */
-	uint64_t context_epoch;         /* of run.context: grows */
-	bool wait_wanted;               /* the guest asked to wait for an interrupt */
+	struct arena arena;		/* of one translation */
+	uint64_t context_epoch;		/* of run.context: grows */
+	bool wait_wanted;		/* the guest asked to wait for an interrupt */
 
-	/* [any thread] The code cache's epoch that this vCPU has seen: it uses no code that was dropped
-	 * up to then. CODE_EPOCH_IDLE: it uses none at all. */
+	/* [any thread] The code cache's epoch that this vCPU has seen: it uses no code that was
+	 * dropped up to then. CODE_EPOCH_IDLE: it uses none at all. */
 	_Atomic uint64_t code_epoch;
 
-	pthread_mutex_t lock; /* what follows; also the state while `idle` */
-	pthread_cond_t wake;  /* for the vCPU's thread */
+	pthread_mutex_t lock;	/* what follows; also the state while `idle` */
+	pthread_cond_t wake;	/* for the vCPU's thread */
 	pthread_cond_t stopped; /* it has parked or ended */
-	_Atomic bool idle;    /* asleep at a block boundary; written under lock */
+	_Atomic bool idle;	/* asleep at a block boundary; written under lock */
 	bool park, parked, stop, started;
 	pthread_t thread; /* to join */
 	struct vcpu_request *requests;
@@ -51,7 +51,8 @@ struct vcpu {
 
 	uint64_t deadline_ns; /* group->timer.lock */
 
-	_Atomic uint64_t blocks_lifted, blocks_run, tlb_misses, lookups_missed, interrupts, exceptions;
+	_Atomic uint64_t blocks_lifted, blocks_run, tlb_misses, lookups_missed, interrupts,
+		exceptions;
 };
 
 struct vcpu_timer {
@@ -93,7 +94,7 @@ void vcpu_run(struct vcpu *v);
 static inline bool vcpu_code_changed(const struct vcpu *v)
 {
 	return code_cache_epoch(v->group->cache) !=
-		atomic_load_explicit(&v->code_epoch, memory_order_relaxed);
+	       atomic_load_explicit(&v->code_epoch, memory_order_relaxed);
 }
 
 /* translate.c: the code for head->pc, or NULL: cpu_head.fault is set, or vcpu_code_changed(). */

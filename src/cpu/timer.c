@@ -60,7 +60,8 @@ static void *timer_thread(void *arg)
 		if (next == UINT64_MAX) {
 			pthread_cond_wait(&t->changed, &t->lock);
 		} else {
-			struct timespec ts = {(time_t)(next / NS_PER_SEC), (long)(next % NS_PER_SEC)};
+			struct timespec ts = {
+				(time_t)(next / NS_PER_SEC), (long)(next % NS_PER_SEC)};
 			pthread_cond_timedwait(&t->changed, &t->lock, &ts);
 		}
 	}

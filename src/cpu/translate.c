@@ -39,7 +39,7 @@ static void prepare_page(struct vcpu *v, uint8_t *page)
 		if (old & MEMORY_PAGE_CODE)
 			return;
 		uint8_t pending = (old | MEMORY_PAGE_CODE | MEMORY_PAGE_CODE_PENDING) &
-			(uint8_t)~MEMORY_PAGE_WRITER;
+				  (uint8_t)~MEMORY_PAGE_WRITER;
 		if (atomic_compare_exchange_weak(flags, &old, pending))
 			break;
 	}
@@ -50,7 +50,8 @@ static void prepare_page(struct vcpu *v, uint8_t *page)
 }
 
 /* The guest's bytes, read once: another CPU may be writing them. */
-__attribute__((no_sanitize("thread"))) static void copy_code(uint8_t *to, const uint8_t *from, size_t n)
+__attribute__((no_sanitize("thread"))) static void copy_code(
+	uint8_t *to, const uint8_t *from, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
 		to[i] = ((const volatile uint8_t *)from)[i];
@@ -101,8 +102,8 @@ static const struct interp_code *make_code(struct vcpu *v, struct code_key *key)
 			prepare_page(v, page_of(key->next_page));
 		int ret = lift(v, key, max_insns, &code, &err);
 		if (ret == -EAGAIN && !key->next_page) {
-			const uint8_t *next = vcpu_fetch_pointer(v,
-				align_down(key->pc, GUEST_PAGE_BYTES) + GUEST_PAGE_BYTES);
+			const uint8_t *next = vcpu_fetch_pointer(
+				v, align_down(key->pc, GUEST_PAGE_BYTES) + GUEST_PAGE_BYTES);
 			if (!next)
 				return NULL;
 			key->next_page = next;
@@ -135,7 +136,8 @@ static const struct interp_code *cached(struct vcpu *v, struct code_key *key, bo
 	*fault = false;
 	if (!code || !next_page)
 		return code;
-	key->next_page = vcpu_fetch_pointer(v, align_down(key->pc, GUEST_PAGE_BYTES) + GUEST_PAGE_BYTES);
+	key->next_page =
+		vcpu_fetch_pointer(v, align_down(key->pc, GUEST_PAGE_BYTES) + GUEST_PAGE_BYTES);
 	*fault = !key->next_page;
 	return key->next_page == next_page ? code : NULL;
 }
@@ -159,8 +161,8 @@ const struct interp_jump *vcpu_find_code(struct vcpu *v)
 		key.next_page = NULL;
 		code = make_code(v, &key);
 	}
-	/* Code that is newer than the context must not get among blocks that are older: an old entry of
-	 * the jump table would be linked to the new block, and outlive what it names. */
+	/* Code that is newer than the context must not get among blocks that are older: an old
+	 * entry of the jump table would be linked to the new block, and outlive what it names. */
 	if (!code || vcpu_code_changed(v))
 		return NULL;
 	*j = (struct interp_jump){h->pc, v->run.context, code->code, !key.next_page};

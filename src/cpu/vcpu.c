@@ -8,7 +8,8 @@
 #include "cpu/internal.h"
 #include "isa/fpu.h"
 
-/* --- what the architecture asks of us ------------------------------------------------------------ */
+/* --- what the architecture asks of us ------------------------------------------------------------
+ */
 static bool env_mmio_read(void *opaque, gpa_t addr, unsigned bytes, uint64_t *value)
 {
 	const struct vcpu_callbacks *cb = &((struct vcpu *)opaque)->group->callbacks;
@@ -45,13 +46,15 @@ static void env_wait_for_interrupt(void *opaque)
 	((struct vcpu *)opaque)->wait_wanted = true;
 }
 
-/* --- groups --------------------------------------------------------------------------------------- */
+/* --- groups
+ * --------------------------------------------------------------------------------------- */
 static uint64_t oldest_epoch(void *opaque)
 {
 	struct vcpu_group *g = opaque;
 	uint64_t oldest = UINT64_MAX;
 	for (unsigned n = 0; n < atomic_load(&g->count); n++)
-		oldest = MIN(oldest, atomic_load_explicit(&g->vcpus[n]->code_epoch, memory_order_acquire));
+		oldest = MIN(oldest,
+			atomic_load_explicit(&g->vcpus[n]->code_epoch, memory_order_acquire));
 	return oldest;
 }
 
@@ -69,7 +72,8 @@ int vcpu_group_new(struct vcpu_group **out, const struct isa *isa, struct memory
 	g->isa = isa;
 	g->memory = memory;
 	g->callbacks = *callbacks;
-	g->cache = code_cache_new(memory, &(struct code_cache_users){g, oldest_epoch, code_dropped});
+	g->cache =
+		code_cache_new(memory, &(struct code_cache_users){g, oldest_epoch, code_dropped});
 	vcpu_timer_init(&g->timer);
 	pthread_mutex_init(&g->request_lock, NULL);
 	pthread_cond_init(&g->request_done, NULL);
@@ -170,7 +174,8 @@ unsigned vcpu_id(const struct vcpu *v)
 	return v->id;
 }
 
-/* --- requests -------------------------------------------------------------------------------------- */
+/* --- requests
+ * -------------------------------------------------------------------------------------- */
 /* All of the queue, in order. The lock is held. */
 static void serve_locked(struct vcpu *v)
 {
@@ -249,7 +254,8 @@ void vcpu_run_on(struct vcpu *v, void (*fn)(void *opaque, void *state), void *op
 	wait_done(self, v->group, &r);
 }
 
-/* --- the thread ------------------------------------------------------------------------------------ */
+/* --- the thread
+ * ------------------------------------------------------------------------------------ */
 void vcpu_kick(struct vcpu *v)
 {
 	if (!atomic_load(&v->idle))
@@ -389,7 +395,8 @@ void vcpu_set_irq(struct vcpu *v, unsigned line, bool level)
 		vcpu_kick(v);
 }
 
-/* --- statistics and state -------------------------------------------------------------------------- */
+/* --- statistics and state
+ * -------------------------------------------------------------------------- */
 void vcpu_stats(struct vcpu *v, struct vcpu_stats *out)
 {
 #define READ(field) atomic_load_explicit(&v->field, memory_order_relaxed)

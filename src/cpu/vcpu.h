@@ -49,7 +49,8 @@ void vcpu_run_on(struct vcpu *v, void (*fn)(void *opaque, void *state), void *op
 
 /* Statistics, read at any time, approximate while it runs. */
 struct vcpu_stats {
-	uint64_t insns, blocks_lifted, blocks_run, tlb_misses, lookups_missed, interrupts, exceptions;
+	uint64_t insns, blocks_lifted, blocks_run, tlb_misses, lookups_missed, interrupts,
+		exceptions;
 };
 void vcpu_stats(struct vcpu *v, struct vcpu_stats *out);
 

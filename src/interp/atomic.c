@@ -55,7 +55,8 @@ static void *host_address(struct cpu_head *h, uint64_t addr, unsigned bytes, boo
 DEFINE_RMW(32)
 DEFINE_RMW(64)
 
-struct interp_result interp_rmw(void *cpu, uint64_t addr, enum ir_rmw op, unsigned bytes, uint64_t b)
+struct interp_result interp_rmw(
+	void *cpu, uint64_t addr, enum ir_rmw op, unsigned bytes, uint64_t b)
 {
 	void *p = host_address(cpu, addr, bytes, true);
 	if (!p)
@@ -73,12 +74,12 @@ static bool exchange(void *p, unsigned bytes, uint64_t *expected, uint64_t desir
 		*expected = e;
 		return done;
 	}
-	return __atomic_compare_exchange_n((uint64_t *)p, expected, desired, false, __ATOMIC_SEQ_CST,
-		__ATOMIC_SEQ_CST);
+	return __atomic_compare_exchange_n(
+		(uint64_t *)p, expected, desired, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 }
 
-struct interp_result interp_cmpxchg(void *cpu, uint64_t addr, unsigned bytes, uint64_t expected,
-	uint64_t desired)
+struct interp_result interp_cmpxchg(
+	void *cpu, uint64_t addr, unsigned bytes, uint64_t expected, uint64_t desired)
 {
 	void *p = host_address(cpu, addr, bytes, true);
 	if (!p)

@@ -12,6 +12,7 @@
 
 /* Binary integer ops: name, result. Operands a, b of the unsigned type U; S is its signed twin, W
  * its width in bits. */
+// clang-format off
 #define INTERP_BINARY(X)                                                                           \
 	X(ADD, a + b)                                                                              \
 	X(SUB, a - b)                                                                              \

@@ -123,8 +123,8 @@ DEFINE_ARITHMETIC(fsqrt, 64, IR_F64, double, , sqrt_host_64(x), softfloat_sqrt(&
 #define SIGN_32 UINT64_C(0x80000000)
 #define SIGN_64 UINT64_C(0x8000000000000000)
 
-static uint64_t fma_soft(struct cpu_head *h, enum ir_type t, unsigned aux, uint64_t a, uint64_t b,
-	uint64_t c)
+static uint64_t fma_soft(
+	struct cpu_head *h, enum ir_type t, unsigned aux, uint64_t a, uint64_t b, uint64_t c)
 {
 	struct softfloat s = soft(h, aux);
 	uint64_t r = softfloat_fma(&s, t, a, b, c);
@@ -176,7 +176,8 @@ DEFINE_FMA(fmsub, 64, IR_F64, 0, SIGN_64)
 DEFINE_FMA(fnmadd, 64, IR_F64, SIGN_64, SIGN_64)
 DEFINE_FMA(fnmsub, 64, IR_F64, SIGN_64, 0)
 
-/* --- comparisons: integer work, faster than asking the FPU to be quiet -------------------------- */
+/* --- comparisons: integer work, faster than asking the FPU to be quiet --------------------------
+ */
 static void raise_invalid(struct cpu_head *h)
 {
 	h->fp_flags |= FE_INVALID;
@@ -189,7 +190,7 @@ static int64_t ordered_key(uint64_t bits, uint64_t sign)
 	return bits & sign ? -(int64_t)magnitude : (int64_t)magnitude;
 }
 
-#define DEFINE_COMPARE(name, bits, type, oper)                                   \
+#define DEFINE_COMPARE(name, bits, type, oper)                                                     \
 	static uint64_t name##_##bits(                                                             \
 		struct cpu_head *h, unsigned aux, uint64_t a, uint64_t b, uint64_t c)              \
 	{                                                                                          \
@@ -208,8 +209,8 @@ DEFINE_COMPARE(feq, 64, IR_F64, ==)
 DEFINE_COMPARE(flt, 64, IR_F64, <)
 DEFINE_COMPARE(fle, 64, IR_F64, <=)
 
-static uint64_t minmax(struct cpu_head *h, enum ir_type t, uint64_t sign, bool max, uint64_t a,
-	uint64_t b)
+static uint64_t minmax(
+	struct cpu_head *h, enum ir_type t, uint64_t sign, bool max, uint64_t a, uint64_t b)
 {
 	bool nan_a = softfloat_is_nan(t, a), nan_b = softfloat_is_nan(t, b);
 	if (softfloat_is_signaling(t, a) || softfloat_is_signaling(t, b))
@@ -233,7 +234,8 @@ DEFINE_MINMAX(fmax, 32, IR_F32, true)
 DEFINE_MINMAX(fmin, 64, IR_F64, false)
 DEFINE_MINMAX(fmax, 64, IR_F64, true)
 
-/* --- conversions ------------------------------------------------------------------------------- */
+/* --- conversions -------------------------------------------------------------------------------
+ */
 static uint64_t f32_to_f64(struct cpu_head *h, unsigned aux, uint64_t a, uint64_t b, uint64_t c)
 {
 	float x = f32(a);
@@ -269,7 +271,7 @@ static uint64_t f64_to_f32(struct cpu_head *h, unsigned aux, uint64_t a, uint64_
 	{                                                                                          \
 		unsigned rm = aux & IR_RM_MASK;                                                    \
 		bool host = rm == IR_RM_ZERO ||                                                    \
-			(rm == IR_RM_DYNAMIC && h->fp_rounding != IR_RM_NEAREST_AWAY);             \
+			    (rm == IR_RM_DYNAMIC && h->fp_rounding != IR_RM_NEAREST_AWAY);         \
 		/* 0 <= x < 2^30: in any range however it is rounded */                            \
 		bool small = a < fbits##_2_TO_30;                                                  \
 		if (LIKELY(host && (small || !(aux & IR_FP_UNSIGNED)))) {                          \
@@ -292,8 +294,8 @@ DEFINE_TO_INT(f64_to_i32, IR_F64, F64, 32, int32_t, _mm_cvtsd_si32(_mm_set_sd(f6
 DEFINE_TO_INT(f64_to_i64, IR_F64, F64, 64, int64_t, _mm_cvtsd_si64(_mm_set_sd(f64(a))),
 	_mm_cvttsd_si64(_mm_set_sd(f64(a))))
 
-static uint64_t from_int(struct cpu_head *h, unsigned aux, enum ir_type to, int64_t v, bool negative,
-	uint64_t magnitude, bool fits)
+static uint64_t from_int(struct cpu_head *h, unsigned aux, enum ir_type to, int64_t v,
+	bool negative, uint64_t magnitude, bool fits)
 {
 	if (UNLIKELY(!fits || rounding_of(h, aux) == IR_RM_NEAREST_AWAY)) {
 		struct softfloat s = soft(h, aux);
@@ -346,7 +348,10 @@ static uint64_t classify(enum ir_type t, uint64_t a, uint64_t sign, uint64_t sma
 	uint64_t inf = softfloat_default_nan(t) & ~(smallest_normal >> 1);
 	if (magnitude > inf)
 		return softfloat_is_signaling(t, a) ? 1 << 8 : 1 << 9;
-	unsigned kind = magnitude == 0 ? 0 : magnitude < smallest_normal ? 1 : magnitude < inf ? 2 : 3;
+	unsigned kind = magnitude == 0		      ? 0
+			: magnitude < smallest_normal ? 1
+			: magnitude < inf	      ? 2
+						      : 3;
 	return UINT64_C(1) << (a & sign ? 3 - kind : 4 + kind);
 }
 static uint64_t fclass_32(struct cpu_head *h, unsigned aux, uint64_t a, uint64_t b, uint64_t c)

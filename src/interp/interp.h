@@ -10,9 +10,9 @@
 #include "isa/isa.h"
 
 struct interp_code {
-	uint64_t pc;     /* guest address of the entry */
-	uint32_t words;  /* length of code[] */
-	uint32_t insns;  /* guest instructions */
+	uint64_t pc;	/* guest address of the entry */
+	uint32_t words; /* length of code[] */
+	uint32_t insns; /* guest instructions */
 	uint64_t code[];
 };
 
@@ -33,7 +33,7 @@ int interp_lower(struct interp_lowerer *l, const struct ir_func *f, struct inter
 struct interp_jump {
 	uint64_t pc, context;
 	const uint64_t *entry; /* code[] of the block at pc */
-	bool linkable;         /* its code lies in one page */
+	bool linkable;	       /* its code lies in one page */
 };
 enum { INTERP_JUMPS = 4096 };
 
@@ -43,19 +43,19 @@ static inline struct interp_jump *interp_jump_slot(struct interp_jump *jumps, ui
 }
 
 struct interp_run {
-	void *cpu;                 /* struct cpu_head first */
+	void *cpu;		   /* struct cpu_head first */
 	struct interp_jump *jumps; /* INTERP_JUMPS entries */
-	uint64_t context;          /* what makes an entry of jumps valid; never 0 */
+	uint64_t context;	   /* what makes an entry of jumps valid; never 0 */
 	/* After INTERP_MISS: where the address of the block at cpu_head.pc may be stored (see
 	 * interp_link()), or NULL. */
 	uint64_t *link;
 };
 
 enum interp_exit {
-	INTERP_MISS,      /* no code known for cpu_head.pc */
-	INTERP_EXIT,      /* an EXIT op: start afresh at cpu_head.pc */
+	INTERP_MISS,	  /* no code known for cpu_head.pc */
+	INTERP_EXIT,	  /* an EXIT op: start afresh at cpu_head.pc */
 	INTERP_ATTENTION, /* cpu_head.attention is set; about to run cpu_head.pc */
-	INTERP_FAULT,     /* cpu_head.fault is set; cpu_head.pc is the instruction's */
+	INTERP_FAULT,	  /* cpu_head.fault is set; cpu_head.pc is the instruction's */
 };
 
 /* Runs from a block's entry until there is a reason to leave. The FPU must be the guest's

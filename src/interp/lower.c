@@ -15,7 +15,8 @@ enum { NOWHERE = 0 }; /* offset 0 is cpu_head.attention, never an operand */
 struct value {
 	ir_ref last_use;  /* position of the last operation that reads it; 0: none */
 	ir_ref first_put; /* the first PUT of it, or IR_NONE */
-	ir_ref result;    /* the value that this operation computes (itself, or what it is fused with) */
+	ir_ref result; /* the value that this operation computes (itself, or what it is fused with)
+			*/
 	uint32_t uses;
 	uint16_t where;
 	bool skip;  /* part of another operation */
@@ -54,8 +55,8 @@ struct interp_lowerer {
 	uint16_t free_temps[CPU_SCRATCH];
 	unsigned free_count;
 	unsigned insns; /* in this block so far */
-	uint64_t pc;    /* of the current guest instruction */
-	bool overflow;  /* out of temporaries */
+	uint64_t pc;	/* of the current guest instruction */
+	bool overflow;	/* out of temporaries */
 };
 
 struct interp_lowerer *interp_lowerer_new(void)
@@ -146,7 +147,8 @@ static void use(struct interp_lowerer *l, ir_ref user, ir_ref r)
 static bool address_fuses(const struct interp_lowerer *l, const struct ir_ins *i)
 {
 	const struct ir_ins *a = at(l, i->a);
-	return a->op == IR_ADD && is_const(l, a->b) && !is_const(l, a->a) && l->values[i->a].uses == 1;
+	return a->op == IR_ADD && is_const(l, a->b) && !is_const(l, a->a) &&
+	       l->values[i->a].uses == 1;
 }
 
 /* What an operation computes when the extension that is its only user is part of it. */
@@ -189,7 +191,8 @@ static void analyse(struct interp_lowerer *l, const struct ir_block *b)
 		else if (i->op == IR_SEXT || i->op == IR_ZEXT)
 			fuse_extension(l, r);
 		else if (i->op == IR_GOTO_IF && is_compare(at(l, i->a)->op) &&
-			l->values[i->a].uses == 1 && ir_type_bytes(at(l, at(l, i->a)->a)->type) >= 4)
+			 l->values[i->a].uses == 1 &&
+			 ir_type_bytes(at(l, at(l, i->a)->a)->type) >= 4)
 			l->values[i->a].skip = true;
 	}
 	for (ir_ref r = b->first; r < b->end; r++) {
@@ -225,7 +228,7 @@ static bool observes(const struct interp_lowerer *l, const struct ir_ins *i)
 {
 	if (i->op == IR_CALL)
 		return call_flags(l, i) &
-			(IR_HELPER_FAULT | IR_HELPER_READS_SLOTS | IR_HELPER_WRITES_SLOTS);
+		       (IR_HELPER_FAULT | IR_HELPER_READS_SLOTS | IR_HELPER_WRITES_SLOTS);
 	return ir_ops[i->op].flags & IR_FAULT;
 }
 
@@ -292,9 +295,9 @@ static bool goes_to_slot(struct interp_lowerer *l, ir_ref r, ir_ref value)
 		return false;
 	const struct neighbours *n = &l->near[put];
 	ir_ref *read_until = &l->slot_read_until[granule(l, at(l, put)->aux)];
-	/* Between: no access to the slot, no precise point (prev_any is a position + 1; the operation
-	 * itself may fault, before it writes). After: the slot keeps the value while it is used.
-	 * Before: values that live in the slot are not needed any more. */
+	/* Between: no access to the slot, no precise point (prev_any is a position + 1; the
+	 * operation itself may fault, before it writes). After: the slot keeps the value while it
+	 * is used. Before: values that live in the slot are not needed any more. */
 	return n->prev_any <= r + 1 && v->last_use <= n->next_write && *read_until <= r;
 }
 
@@ -326,8 +329,8 @@ static void word(struct interp_lowerer *l, uint64_t w)
 	l->code[l->words++] = w;
 }
 
-static void operation(struct interp_lowerer *l, unsigned handler, unsigned d, unsigned a, unsigned b,
-	unsigned c)
+static void operation(
+	struct interp_lowerer *l, unsigned handler, unsigned d, unsigned a, unsigned b, unsigned c)
 {
 	word(l, (uint64_t)(uintptr_t)l->handlers[handler]);
 	word(l, d | (uint64_t)a << 16 | (uint64_t)b << 32 | (uint64_t)c << 48);
@@ -445,7 +448,8 @@ static void lower_extension(struct interp_lowerer *l, ir_ref r)
 	unsigned from = width_index(at(l, i->a)->type), to = width_index(i->type);
 	uint16_t a = operand(l, i->a);
 	release_args(l, r);
-	operation(l, i->op == IR_ZEXT ? zext[from][to] : sext[from][to], place_result(l, r), a, 0, 0);
+	operation(
+		l, i->op == IR_ZEXT ? zext[from][to] : sext[from][to], place_result(l, r), a, 0, 0);
 	release_unused(l, r);
 }
 
@@ -596,13 +600,15 @@ static void lower_call(struct interp_lowerer *l, ir_ref r)
 	const struct ir_helper *h = &l->f->target->helpers[i->imm];
 	uint16_t a = operand(l, i->a), b = operand(l, i->b), c = operand(l, i->c);
 	release_args(l, r);
-	operation(l, h->flags & IR_HELPER_FAULT ? H_CALL_FAULT : H_CALL, place_result(l, r), a, b, c);
+	operation(
+		l, h->flags & IR_HELPER_FAULT ? H_CALL_FAULT : H_CALL, place_result(l, r), a, b, c);
 	word(l, (uint64_t)(uintptr_t)h->fn);
 	word(l, l->pc);
 	release_unused(l, r);
 }
 
-/* --- ends of a block --------------------------------------------------------------------------- */
+/* --- ends of a block ---------------------------------------------------------------------------
+ */
 
 static void edge(struct interp_lowerer *l, uint64_t to)
 {
@@ -813,7 +819,8 @@ int interp_lower(struct interp_lowerer *l, const struct ir_func *f, struct inter
 		lower_block(l, &f->blocks[n]);
 	}
 	if (l->overflow)
-		return error_set(err, E2BIG, "interp: a block needs more than %d temporaries", CPU_SCRATCH);
+		return error_set(
+			err, E2BIG, "interp: a block needs more than %d temporaries", CPU_SCRATCH);
 	for (size_t n = 0; n < l->fixup_count; n++) {
 		const struct fixup *x = &l->fixups[n];
 		l->code[x->word] = (uint64_t)((int64_t)l->block_start[x->block] - (int64_t)x->from);

@@ -110,7 +110,7 @@ static uint64_t overflow(struct softfloat *s, enum ir_type t, bool negative)
 {
 	s->flags |= FE_OVERFLOW | FE_INEXACT;
 	bool to_infinity = s->rounding == IR_RM_NEAREST_EVEN || s->rounding == IR_RM_NEAREST_AWAY ||
-		s->rounding == (negative ? IR_RM_DOWN : IR_RM_UP);
+			   s->rounding == (negative ? IR_RM_DOWN : IR_RM_UP);
 	return (negative ? sign_bit(t) : 0) | (infinity(t) - !to_infinity);
 }
 
@@ -125,7 +125,8 @@ static uint64_t round_pack(struct softfloat *s, enum ir_type t, bool negative, i
 	bool tiny = false;
 	if (e < emin) {
 		u128 one = (u128)1 << drop;
-		bool carries = rounds_up(s->rounding, negative, sig >> drop & 1, sig & (one - 1), one) &&
+		bool carries =
+			rounds_up(s->rounding, negative, sig >> drop & 1, sig & (one - 1), one) &&
 			(sig >> drop) + 1 == (u128)1 << f->precision;
 		tiny = e < emin - 1 || !carries;
 		sig = shift_right_jam(sig, emin - e);
@@ -134,7 +135,8 @@ static uint64_t round_pack(struct softfloat *s, enum ir_type t, bool negative, i
 	u128 one = (u128)1 << drop, rest = sig & (one - 1);
 	uint64_t q = (uint64_t)(sig >> drop);
 	q += rounds_up(s->rounding, negative, q & 1, rest, one);
-	/* The hidden bit adds one to the exponent field; a carry adds another; a subnormal has none. */
+	/* The hidden bit adds one to the exponent field; a carry adds another; a subnormal has
+	 * none. */
 	uint64_t magnitude = ((uint64_t)(e - emin) << (f->precision - 1)) + q;
 	if (magnitude >= infinity(t))
 		return overflow(s, t, negative);
@@ -157,7 +159,8 @@ static uint64_t invalid(struct softfloat *s, enum ir_type t)
 /* The result when an argument is a NaN. Pass an argument twice when there are fewer. */
 static uint64_t nan_result(struct softfloat *s, enum ir_type t, uint64_t a, uint64_t b, uint64_t c)
 {
-	if (softfloat_is_signaling(t, a) || softfloat_is_signaling(t, b) || softfloat_is_signaling(t, c))
+	if (softfloat_is_signaling(t, a) || softfloat_is_signaling(t, b) ||
+		softfloat_is_signaling(t, c))
 		s->flags |= FE_INVALID;
 	if (s->aux & IR_FP_DEFAULT_NAN)
 		return softfloat_default_nan(t);
@@ -197,8 +200,8 @@ static uint64_t add_numbers(struct softfloat *s, enum ir_type t, struct number x
 		return pack_special(t, INFINITE, x.class == INFINITE ? x.negative : y.negative);
 	}
 	if (x.class == ZERO && y.class == ZERO)
-		return pack_special(t, ZERO,
-			x.negative == y.negative ? x.negative : s->rounding == IR_RM_DOWN);
+		return pack_special(
+			t, ZERO, x.negative == y.negative ? x.negative : s->rounding == IR_RM_DOWN);
 	if (x.class == ZERO)
 		return round_pack(s, t, y.negative, y.exp, y.sig);
 	if (y.class == ZERO)
@@ -279,8 +282,8 @@ uint64_t softfloat_div(struct softfloat *s, enum ir_type t, uint64_t a, uint64_t
 	}
 	if (x.class == ZERO || y.class == INFINITE)
 		return pack_special(t, ZERO, negative);
-	/* The dividend's leading bit at 126, a divisor of 1 to 53 bits: 73 to 127 bits of quotient, and
-	 * one for what remains. */
+	/* The dividend's leading bit at 126, a divisor of 1 to 53 bits: 73 to 127 bits of quotient,
+	 * and one for what remains. */
 	int up = 126 - top_bit(x.sig);
 	x.sig <<= up;
 	x.exp -= up;

@@ -12,8 +12,8 @@
 
 struct softfloat {
 	unsigned rounding; /* enum ir_fp_flag, not IR_RM_DYNAMIC */
-	unsigned aux;      /* the op's IR_FP_* */
-	unsigned flags;    /* gathered here */
+	unsigned aux;	   /* the op's IR_FP_* */
+	unsigned flags;	   /* gathered here */
 };
 
 /* type is IR_F32 or IR_F64 throughout. */
@@ -28,7 +28,8 @@ uint64_t softfloat_convert(struct softfloat *s, enum ir_type from, enum ir_type 
 /* To an integer of `bits` bits. Out of range: invalid, and with IR_FP_SATURATE the nearest end of
  * the range (NaN: the maximum), without it the smallest signed integer. */
 uint64_t softfloat_to_int(struct softfloat *s, enum ir_type from, unsigned bits, uint64_t a);
-uint64_t softfloat_from_int(struct softfloat *s, enum ir_type to, bool negative, uint64_t magnitude);
+uint64_t softfloat_from_int(
+	struct softfloat *s, enum ir_type to, bool negative, uint64_t magnitude);
 
 bool softfloat_is_nan(enum ir_type type, uint64_t a);
 bool softfloat_is_signaling(enum ir_type type, uint64_t a);
