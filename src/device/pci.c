@@ -114,17 +114,8 @@ static void window_write(void *opaque, uint64_t offset, unsigned bytes, uint64_t
 
 static const struct bus_ops window_ops = {window_read, window_write, 1, 8};
 
-static bool in_windows(const struct pci_host *host, uint64_t base, uint64_t bytes)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(host->windows); i++) {
-		const struct pci_window *w = &host->windows[i].range;
-		if (base >= w->base.v && range_fits(base - w->base.v, bytes, w->bytes))
-			return true;
-	}
-	return false;
-}
-
-/* Makes BARs visible where the guest put them. Lock held. */
+/* Makes BARs visible where the guest put them; only accesses of the windows get here, so that a
+ * BAR over something else shows nothing. Lock held. */
 static void place_bars(struct pci_function *f)
 {
 	bool enabled = load_le16(f->config + REG_COMMAND) & COMMAND_MEMORY;
@@ -133,7 +124,7 @@ static void place_bars(struct pci_function *f)
 		if (bar->function != f)
 			continue;
 		uint64_t base = load_le32(f->config + REG_BAR0 + bar->index * 4) & ~UINT32_C(15);
-		if (!enabled || !in_windows(f->host, base, bar->bytes))
+		if (!enabled)
 			base = UNMAPPED;
 		atomic_store_explicit(&bar->base, base, memory_order_release);
 	}

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Both rings and the device core, with a device of the test's own: it answers each chain with the
 // bytes it read, each plus one.
+#include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 
+#include "device/virtio/queue.h"
 #include "virtio/driver.h"
 
 struct echo {
@@ -724,6 +727,123 @@ static void writes_drop_code_pages(void)
 	guest_done(&g);
 }
 
+/* The driver adds a chain after the device has found the ring empty and before it has said that it
+ * wants to be notified. Writing to a page that holds code calls us at just that moment. */
+struct late {
+	struct drv_queue *q;
+	uint64_t mem;
+	int id;
+	bool kicked;
+};
+
+static void add_late(void *opaque, gpa_t page)
+{
+	struct late *l = opaque;
+	l->id = drv_add(l->q, (struct buf[]){{l->mem, 4}, {l->mem, 4}}, 1, 2);
+	l->kicked = device_wants_kick(l->q);
+	l->q->kicked_at = l->q->avail;
+}
+
+static void a_late_chain_is_seen(void)
+{
+	for (size_t r = 0; r < ARRAY_SIZE(RINGS); r++) {
+		struct guest g;
+		echo_guest(&g);
+		REQUIRE(guest_start(&g, RINGS[r].features));
+		struct late late = {&g.q[0], guest_alloc(&g, 64), -1, false};
+		CHECK_EQ(drv_transact(late.q, (struct buf[]){{late.mem, 4}, {late.mem, 4}}, 1, 2),
+			4);
+		if (!late.q->event_idx) {
+			guest_done(&g);
+			continue; /* notifications are always on */
+		}
+		/* As if the device had not armed again since the last chain. */
+		virtio_queue_notify_disable(virtio_queue_get(g.device, 0));
+		virtio_queue_get(g.device, 0)->notify_off = false;
+		late.q->kicked_at = late.q->avail;
+		unsigned count;
+		const struct memory_region *m = memory_regions(g.memory, &count);
+		memory_on_code_written(g.memory, add_late, &late);
+		atomic_fetch_or(&m->page_flags[(late.q->device - GUEST_BASE) >> GUEST_PAGE_SHIFT],
+			MEMORY_PAGE_CODE);
+		virtio_device_notify(g.device, 0);
+		guest_run(&g);
+		uint32_t len;
+		CHECK(!late.kicked);
+		CHECK(late.id >= 0);
+		CHECK_EQ(drv_used(late.q, &len), late.id);
+		guest_done(&g);
+	}
+}
+
+/* --- two threads ------------------------------------------------------------------------------ */
+
+static void *run_loop(void *loop)
+{
+	loop_run(loop, NULL);
+	return NULL;
+}
+
+/* Takes one used chain; sleeps, as a driver does, until an interrupt says that there is one. */
+static bool wait_used(struct drv_queue *q)
+{
+	uint64_t deadline = clock_monotonic_ns() + 5 * NS_PER_SEC;
+	uint32_t len;
+	if (drv_used(q, &len) >= 0)
+		return true;
+	unsigned seen = __atomic_load_n(&q->g->queue_interrupts, __ATOMIC_SEQ_CST);
+	drv_want_interrupt(q, true);
+	atomic_thread_fence(memory_order_seq_cst);
+	if (drv_used(q, &len) >= 0)
+		return true;
+	while (__atomic_load_n(&q->g->queue_interrupts, __ATOMIC_SEQ_CST) == seen) {
+		if (clock_monotonic_ns() > deadline)
+			return false;
+		sched_yield();
+	}
+	return wait_used(q);
+}
+
+/* A driver that notifies and is interrupted only when the rings say so: neither gets lost. */
+static void nothing_is_lost_between_threads(void)
+{
+	for (size_t r = 0; r < ARRAY_SIZE(RINGS); r++) {
+		struct guest g;
+		pthread_t thread;
+		echo_guest(&g);
+		REQUIRE(guest_start(&g, RINGS[r].features));
+		struct drv_queue *q = &g.q[0];
+		uint64_t mem = guest_alloc(&g, 64);
+		pthread_create(&thread, NULL, run_loop, g.loop);
+		unsigned done = 0, added = 0;
+		const unsigned total = 20000;
+		uint32_t len;
+		bool lost = false;
+		while (done < total && !lost) {
+			while (added < total && added - done < 16) {
+				drv_add(q, (struct buf[]){{mem, 4}, {mem, 4}}, 1, 2);
+				added++;
+				if (device_wants_kick(q))
+					virtio_device_notify(g.device, 0);
+				q->kicked_at = q->avail;
+				/* Keep the device at the point where the ring becomes empty. */
+				while (added - done > 1 && drv_used(q, &len) >= 0)
+					done++;
+			}
+			if (done < added && wait_used(q))
+				done++;
+			else
+				lost = true;
+		}
+		CHECK_EQ(done, total);
+		if (done != total)
+			printf("# ring: %s\n", RINGS[r].name);
+		loop_stop(g.loop);
+		pthread_join(thread, NULL);
+		guest_done(&g);
+	}
+}
+
 /* --- saved state ------------------------------------------------------------------------------ */
 
 static void save(struct guest *g, struct strbuf *out)
@@ -828,6 +948,8 @@ int main(void)
 	RUN(one_queue_resets);
 	RUN(buffers_before_start_are_seen);
 	RUN(writes_drop_code_pages);
+	RUN(a_late_chain_is_seen);
+	RUN(nothing_is_lost_between_threads);
 	RUN(state_round_trip);
 	RUN(state_is_checked);
 	RUN(state_refuses_requests_in_flight);
