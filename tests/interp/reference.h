@@ -72,7 +72,7 @@ static inline uint64_t ref_binary(unsigned op, unsigned bits, uint64_t a, uint64
 	case IR_SHL: return (uint64_t)((unsigned __int128)ua << n);
 	case IR_SHR: return (uint64_t)(ua / ((i128)1 << n));
 	case IR_SAR: return (uint64_t)ref_floor_shift(sa, n);
-	case IR_ROTR: n = (bits - n) % bits; /* fallthrough */
+	case IR_ROTR: n = (bits - n) % bits; __attribute__((fallthrough));
 	case IR_ROTL:
 		for (unsigned i = 0; i < bits; i++)
 			r |= (a >> i & 1) << ((i + n) % bits);
