@@ -202,13 +202,23 @@ TAP_UNUSED static bool guest_start(struct guest *g, uint64_t features)
 	return virtio_running(g->device);
 }
 
+static inline uint16_t load_acquire16(const void *p)
+{
+	return le16toh(__atomic_load_n((const uint16_t *)p, __ATOMIC_ACQUIRE));
+}
+
+static inline void store_relaxed16(void *p, uint16_t v)
+{
+	__atomic_store_n((uint16_t *)p, htole16(v), __ATOMIC_RELAXED);
+}
+
 TAP_UNUSED static void put_desc(
 	struct guest *g, uint64_t at, uint64_t addr, uint32_t len, uint16_t w12, uint16_t w14)
 {
 	uint8_t *p = guest_ptr(g, at);
 	store_le64(p, addr);
 	store_le32(p + 8, len);
-	store_le16(p + 12, w12);
+	store_relaxed16(p + 12, w12);
 	__atomic_store_n((uint16_t *)(void *)(p + 14), w14, __ATOMIC_RELEASE);
 }
 
@@ -238,7 +248,7 @@ TAP_UNUSED static int add_split(struct drv_queue *q, const struct buf *b, unsign
 		put_desc(g, q->desc + (unsigned)id * 16, table, n * 16, 4, 0);
 	q->count[id] = 1;
 	uint8_t *avail = guest_ptr(g, q->driver);
-	store_le16(avail + 4 + (q->avail % q->size) * 2, (uint16_t)id);
+	store_relaxed16(avail + 4 + (q->avail % q->size) * 2, (uint16_t)id);
 	q->avail++;
 	__atomic_store_n((uint16_t *)(void *)(avail + 2), q->avail, __ATOMIC_RELEASE);
 	return id;
@@ -289,22 +299,17 @@ TAP_UNUSED static int drv_add(struct drv_queue *q, const struct buf *b, unsigned
 	return q->packed ? add_packed(q, b, out, n) : add_split(q, b, out, n);
 }
 
-static inline uint16_t load_acquire16(const void *p)
-{
-	return le16toh(__atomic_load_n((const uint16_t *)p, __ATOMIC_ACQUIRE));
-}
-
 TAP_UNUSED static bool device_wants_kick(struct drv_queue *q)
 {
 	const uint8_t *dev = guest_ptr(q->g, q->device);
 	atomic_thread_fence(memory_order_seq_cst);
 	if (!q->packed && !q->event_idx)
-		return !(load_le16(dev) & 1);
+		return !(load_acquire16(dev) & 1);
 	if (!q->packed) {
-		uint16_t event = load_le16(dev + 4 + q->size * 8);
+		uint16_t event = load_acquire16(dev + 4 + q->size * 8);
 		return (uint16_t)(q->avail - event - 1) < (uint16_t)(q->avail - q->kicked_at);
 	}
-	uint16_t flags = load_le16(dev + 2), event = load_le16(dev);
+	uint16_t flags = load_acquire16(dev + 2), event = load_acquire16(dev);
 	if (flags != 2)
 		return flags == 0;
 	uint16_t off = event & 0x7fff, added = (uint16_t)(q->avail - q->kicked_at);
@@ -366,14 +371,14 @@ TAP_UNUSED static void drv_want_interrupt(struct drv_queue *q, bool want)
 {
 	uint8_t *drv = guest_ptr(q->g, q->driver);
 	if (!q->packed && q->event_idx)
-		store_le16(drv + 4 + q->size * 2, want ? q->used : (uint16_t)(q->used - 1));
+		store_relaxed16(drv + 4 + q->size * 2, want ? q->used : (uint16_t)(q->used - 1));
 	else if (!q->packed)
-		store_le16(drv, want ? 0 : 1);
+		store_relaxed16(drv, want ? 0 : 1);
 	else if (want && q->event_idx) {
-		store_le16(drv, (uint16_t)(q->used | q->used_wrap << 15));
-		store_le16(drv + 2, 2);
+		store_relaxed16(drv, (uint16_t)(q->used | q->used_wrap << 15));
+		store_relaxed16(drv + 2, 2);
 	} else {
-		store_le16(drv + 2, want ? 0 : 1);
+		store_relaxed16(drv + 2, want ? 0 : 1);
 	}
 }
 
