@@ -21,6 +21,10 @@ enum { ROUNDS = 60000, THREADS = 2, DEVICES = 6 };
 #define ECAM	 UINT64_C(0x30000000)
 #define WINDOW	 UINT64_C(0x40000000)
 
+/* Where rings and junk lie: small, so that they meet. */
+#define PLAYGROUND	 (RAM_BASE + 32 * MiB)
+#define PLAYGROUND_BYTES MiB
+
 static uint64_t seed = 1;
 static unsigned rounds = ROUNDS;
 
@@ -66,7 +70,7 @@ static uint64_t value_for(uint64_t *s)
 	case 2:
 		return UINT64_MAX;
 	case 3:
-		return RAM_BASE + next(s) % RAM; /* a place for a ring */
+		return PLAYGROUND + next(s) % PLAYGROUND_BYTES; /* a place for a ring */
 	case 4:
 		return UINT64_C(1) << next(s) % 64;
 	case 5:
@@ -94,7 +98,8 @@ static void set_up_queue(struct bus *bus, uint64_t *s)
 		bus_write(bus, GPA(bar + 0x16), 2, q);
 		bus_write(bus, GPA(bar + 0x18), 2, UINT64_C(1) << next(s) % 9);
 		for (unsigned at = 0x20; at < 0x38; at += 8) {
-			uint64_t ring = RAM_BASE + (next(s) % RAM & ~UINT64_C(0xfff));
+			uint64_t ring =
+				PLAYGROUND + (next(s) % PLAYGROUND_BYTES & ~UINT64_C(0xfff));
 			bus_write(bus, GPA(bar + at), 4, ring);
 			bus_write(bus, GPA(bar + at + 4), 4, ring >> 32);
 		}
@@ -110,8 +115,8 @@ static void scribble(struct memory *m, uint64_t *s)
 	uint8_t junk[512];
 	for (unsigned i = 0; i < sizeof(junk); i += 8)
 		store_le64(junk + i, value_for(s));
-	memory_write(m, GPA(RAM_BASE + (next(s) % (RAM - sizeof(junk)) & ~UINT64_C(15))), junk,
-		sizeof(junk));
+	uint64_t at = next(s) % (PLAYGROUND_BYTES - sizeof(junk)) & ~UINT64_C(15);
+	memory_write(m, GPA(PLAYGROUND + at), junk, sizeof(junk));
 }
 
 static void *hammer(void *opaque)
@@ -227,6 +232,13 @@ static void nonsense_in_every_register(void)
 	while (pthread_tryjoin_np(threads[1], &unused))
 		loop_once(loop, 1, NULL);
 	CHECK(h[0].answered > rounds / 2);
+	/* And in peace, so that devices get to see rings full of nonsense. */
+	place_bars(vm->board->bus);
+	for (unsigned i = 0; i < 200; i++) {
+		scribble(vm->board->memory, &h[0].seed);
+		set_up_queue(vm->board->bus, &h[0].seed);
+		loop_once(loop, 1, NULL);
+	}
 	/* Everything still answers. */
 	uint64_t v = 0;
 	CHECK(bus_read(vm->board->bus, GPA(ECAM + 0x8000), 4, &v) && (v & 0xffff) == 0x1af4);
