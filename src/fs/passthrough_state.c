@@ -43,7 +43,8 @@ static void saved_node_state(struct saved_node *n, struct state *s)
 	state_end(s);
 	if (name == n->name) /* saved, or failed */
 		return;
-	memcpy(n->name, name, len);
+	if (len)
+		memcpy(n->name, name, len);
 	n->name[len] = '\0';
 	free(name);
 	if (strlen(n->name) != len || strchr(n->name, '/') || !strcmp(n->name, ".") ||
