@@ -289,14 +289,19 @@ int vm_new(struct vm **out, const struct vm_config *config, struct loop *loop, v
 	return 0;
 }
 
+static int io_start_all(struct vm *vm, struct error *err)
+{
+	int r = 0;
+	for (struct vm_io *io = vm->io; r == 0 && io; io = io->next)
+		r = io_start(io, err);
+	return r;
+}
+
 int vm_start(struct vm *vm, struct error *err)
 {
-	for (struct vm_io *io = vm->io; io; io = io->next) {
-		int r = io_start(io, err);
-		if (r < 0)
-			return r;
-	}
-	int r = vm->board->ops->start(vm->board, err);
+	int r = io_start_all(vm, err);
+	if (r == 0)
+		r = vm->board->ops->start(vm->board, err);
 	if (r == 0)
 		vm->started = true;
 	return r;
@@ -304,16 +309,25 @@ int vm_start(struct vm *vm, struct error *err)
 
 void vm_pause(struct vm *vm)
 {
-	if (vm->started && !vm->paused && !vm->over)
+	if (vm->started && !vm->paused && !vm->over) {
 		vm->board->ops->pause(vm->board);
+		/* What a device has begun it ends; what is posted to it waits in its loop. */
+		io_stop_all(vm);
+	}
 	vm->paused = true;
 }
 
 void vm_resume(struct vm *vm)
 {
-	if (vm->started && vm->paused && !vm->over)
-		vm->board->ops->resume(vm->board);
+	struct error err _error_ = ERROR_INIT;
+	bool stands = vm->started && vm->paused && !vm->over;
 	vm->paused = false;
+	if (!stands)
+		return;
+	if (io_start_all(vm, &err) < 0)
+		finish(vm, VM_END_FAILED, err.message);
+	else
+		vm->board->ops->resume(vm->board);
 }
 
 void vm_free(struct vm *vm)

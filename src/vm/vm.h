@@ -71,7 +71,7 @@ int vm_new(struct vm **out, const struct vm_config *config, struct loop *loop, v
  * After vm_new(), before vm_start(), in a process with one thread. */
 int vm_sandbox(struct vm *vm, struct error *err);
 int vm_start(struct vm *vm, struct error *err);
-void vm_pause(struct vm *vm); /* returns when no vCPU runs */
+void vm_pause(struct vm *vm); /* when it returns, no vCPU and no device is at work */
 void vm_resume(struct vm *vm);
 void vm_stop(struct vm *vm, const char *reason); /* ends it at once; ended() follows */
 void vm_free(struct vm *vm);

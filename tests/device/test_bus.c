@@ -5,8 +5,9 @@
 #include "tap.h"
 
 struct probe {
-	uint64_t last_offset, last_value;
-	unsigned reads, writes, last_bytes;
+	/* Atomic: handlers run on several threads at once. */
+	_Atomic uint64_t last_offset, last_value;
+	_Atomic unsigned reads, writes, last_bytes;
 };
 
 static uint64_t probe_read(void *opaque, uint64_t offset, unsigned bytes)
@@ -116,7 +117,6 @@ static void devices_come_and_go_while_others_read(void)
 		CHECK_EQ(bus_add(r.bus, GPA(0x1000), 0x100, &words, p, "moving", NULL), 0);
 		sched_yield();
 		bus_remove(r.bus, GPA(0x1000));
-		memset(p, 0xff, sizeof(*p));
 		free(p);
 	}
 	r.stop = true;
