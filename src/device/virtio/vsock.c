@@ -10,223 +10,16 @@
 // full, the guest's packets wait.
 //
 // Threads: all on the device's loop, its queues too.
-#include "device/virtio/devices.h"
-
 #include <fcntl.h>
 #include <stdio.h>
-#include <sys/epoll.h>
 #include <sys/random.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
-#include "base/log.h"
-#include "device/virtio/vsock_packet.h"
+#include "device/virtio/devices.h"
+#include "device/virtio/vsock_conn.h"
 
-enum { QUEUE_RX, QUEUE_TX, QUEUE_EVENT, QUEUES };
-
-enum {
-	HOST_CID = 2,
-	HEADER_BYTES = sizeof(struct vsock_header),
-	CONNECTIONS_MAX = 1024,
-	BUCKETS = 256,
-	BUFFER_BYTES = 256 << 10,	/* credit that we give for one connection */
-	CREDIT_STEP = BUFFER_BYTES / 4, /* forwarded before the guest is told */
-	BUFFERED_MAX = 64 << 20,	/* of all connections together */
-	RESETS_MAX = 128,
-	BATCH = 64, /* packets before others on the loop have their turn */
-	FIRST_HOST_PORT = 1 << 30,
-	CONNECT_LINE_MAX = 32, /* "CONNECT 4294967295\n" and some */
-};
-
-enum conn_state {
-	CONN_HANDSHAKE, /* a host client has not yet said which port it wants */
-	CONN_REQUESTED, /* the guest has not yet answered */
-	CONN_OPEN,
-	CONN_DRAINING, /* the guest is done with it; what it sent is still on its way */
-	CONN_DEAD,     /* kept until the guest was told of the reset */
-};
-
-/* What the guest is to be told; in this order. */
-enum {
-	PENDING_RST = 1,
-	PENDING_REQUEST = 2,
-	PENDING_RESPONSE = 4,
-	PENDING_CREDIT = 8,
-	PENDING_CREDIT_REQUEST = 16,
-	PENDING_DATA = 32,     /* there may be some to read */
-	PENDING_SHUTDOWN = 64, /* after the data */
-};
-
-struct conn {
-	struct vsock *v;
-	enum conn_state state;
-	uint32_t guest_port, host_port;
-	int fd; /* owned; -1 when dead */
-	struct loop_fd *watch;
-	unsigned pending;
-	bool hashed, queued;
-	bool guest_send_shut, guest_recv_shut; /* SHUTDOWN came with these bits */
-	bool host_ended;		       /* the host sends no more */
-	bool host_gone;			       /* nor does it receive */
-	bool credit_asked;		       /* since the credit ran out */
-	/* From us to the guest: its buffer, what it took out of it, what we sent. */
-	uint32_t peer_alloc, peer_forwarded, sent;
-	/* From the guest to the socket: received, written to the socket, and what the guest knows.
-	 */
-	uint32_t received, forwarded, forwarded_told;
-	uint8_t *buffer; /* a ring of buffer_cap bytes; NULL while empty */
-	size_t buffer_cap, buffer_head, buffer_len;
-	struct conn *hash_next;
-	struct conn *ready_next; /* in the list of those with something pending */
-	struct conn *all_prev, *all_next;
-};
-
-struct reset {
-	uint64_t cid; /* of the side that the guest wanted */
-	uint32_t guest_port, host_port;
-	uint16_t type;
-};
-
-struct vsock {
-	struct virtio_device *device; /* not owned: owns us */
-	struct loop *loop;
-	uint64_t guest_cid;
-	int listen_fd; /* owned */
-	struct loop_fd *listen_watch;
-	struct loop_timer *listen_timer; /* tries again when there were no descriptors */
-	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
-	uint64_t hash_key;
-	uint32_t next_host_port;
-	unsigned conn_count;
-	size_t buffered;
-	struct conn *buckets[BUCKETS];
-	struct conn *all;
-	struct conn *ready, **ready_tail;
-	struct reset resets[RESETS_MAX]; /* a ring */
-	unsigned reset_head, reset_count;
-	bool started, tx_waits, event_pending;
-};
-
-static void conn_reset(struct conn *c);
-static void conn_update_watch(struct conn *c);
-
-/* --- the table of connections ------------------------------------------------------------------
- */
-
-static struct conn **bucket_of(struct vsock *v, uint32_t guest_port, uint32_t host_port)
-{
-	uint64_t h = ((uint64_t)guest_port << 32 | host_port) ^ v->hash_key;
-	h *= UINT64_C(0x9e3779b97f4a7c15);
-	return &v->buckets[(h ^ h >> 29) * UINT64_C(0xbf58476d1ce4e5b9) >> 56];
-}
-_Static_assert(BUCKETS == 256, "bucket_of takes 8 bits");
-
-static struct conn *conn_find(struct vsock *v, uint32_t guest_port, uint32_t host_port)
-{
-	struct conn *c = *bucket_of(v, guest_port, host_port);
-	while (c && (c->guest_port != guest_port || c->host_port != host_port))
-		c = c->hash_next;
-	return c;
-}
-
-static void conn_hash(struct conn *c)
-{
-	struct conn **b = bucket_of(c->v, c->guest_port, c->host_port);
-	c->hash_next = *b;
-	*b = c;
-	c->hashed = true;
-}
-
-static void conn_unhash(struct conn *c)
-{
-	struct conn **p = bucket_of(c->v, c->guest_port, c->host_port);
-	if (!c->hashed)
-		return;
-	while (*p != c)
-		p = &(*p)->hash_next;
-	*p = c->hash_next;
-	c->hashed = false;
-}
-
-static void listen_update(struct vsock *v)
-{
-	bool room = v->started && v->conn_count < CONNECTIONS_MAX;
-	if (v->listen_watch)
-		loop_fd_set(v->listen_watch, room ? EPOLLIN : 0);
-}
-
-static void buffer_free(struct conn *c)
-{
-	c->v->buffered -= c->buffer_cap;
-	free(c->buffer);
-	c->buffer = NULL;
-	c->buffer_cap = c->buffer_head = c->buffer_len = 0;
-}
-
-static void conn_close_fd(struct conn *c)
-{
-	loop_fd_remove(c->watch);
-	c->watch = NULL;
-	cleanup_close_fd(&c->fd);
-	c->fd = -1;
-	buffer_free(c);
-}
-
-/* Not while it is in the ready list, except when all are freed. */
-static void conn_free(struct conn *c)
-{
-	struct vsock *v = c->v;
-	conn_close_fd(c);
-	conn_unhash(c);
-	*(c->all_prev ? &c->all_prev->all_next : &v->all) = c->all_next;
-	if (c->all_next)
-		c->all_next->all_prev = c->all_prev;
-	v->conn_count--;
-	free(c);
-	listen_update(v);
-}
-
-static void on_socket(void *opaque, int fd, uint32_t events);
-
-/* Takes fd. NULL: no room, and fd is closed. */
-static struct conn *conn_new(struct vsock *v, int fd, enum conn_state state)
-{
-	if (v->conn_count >= CONNECTIONS_MAX) {
-		close(fd);
-		return NULL;
-	}
-	struct conn *c = xcalloc(1, sizeof(*c));
-	*c = (struct conn){.v = v, .fd = fd, .state = state};
-	if (loop_fd_add(v->loop, fd, 0, on_socket, c, &c->watch, NULL) < 0) {
-		close(fd);
-		free(c);
-		return NULL;
-	}
-	c->all_next = v->all;
-	if (v->all)
-		v->all->all_prev = c;
-	v->all = c;
-	v->conn_count++;
-	listen_update(v);
-	return c;
-}
-
-/* --- telling the guest -------------------------------------------------------------------------
- */
-
-static void pump(struct vsock *v);
-
-static void conn_tell(struct conn *c, unsigned what)
-{
-	c->pending |= what;
-	if (c->queued)
-		return;
-	c->queued = true;
-	c->ready_next = NULL;
-	*c->v->ready_tail = c;
-	c->v->ready_tail = &c->ready_next;
-}
+/* --- telling the guest ----------------------------------------------------------------------- */
 
 static bool resets_full(const struct vsock *v)
 {
@@ -244,20 +37,6 @@ static void reset_unknown(struct vsock *v, const struct vsock_header *h)
 		.host_port = le32toh(h->dst_port),
 		.type = le16toh(h->type),
 	};
-}
-
-static void conn_reset(struct conn *c)
-{
-	c->state = CONN_DEAD;
-	conn_close_fd(c);
-	c->pending = 0;
-	conn_tell(c, PENDING_RST);
-}
-
-static uint32_t peer_credit(const struct conn *c)
-{
-	uint32_t in_flight = c->sent - c->peer_forwarded;
-	return in_flight < c->peer_alloc ? c->peer_alloc - in_flight : 0;
 }
 
 static struct vsock_header header_for(
@@ -303,7 +82,7 @@ static void put_header(const struct virtio_chain *chain, const struct vsock_head
 static ssize_t read_into(struct conn *c, const struct virtio_chain *chain)
 {
 	struct iovec iov[VIRTIO_CHAIN_MAX];
-	uint64_t max = MIN(chain->in_bytes - HEADER_BYTES, (uint64_t)peer_credit(c));
+	uint64_t max = MIN(chain->in_bytes - HEADER_BYTES, (uint64_t)vsock_conn_credit(c));
 	struct msghdr msg = {.msg_iov = iov, .msg_iovlen = payload_iov(chain, max, iov)};
 	ssize_t n;
 	do
@@ -317,7 +96,7 @@ static ssize_t read_into(struct conn *c, const struct virtio_chain *chain)
 		c->pending &= ~(unsigned)PENDING_DATA;
 		c->host_ended = true;
 		c->host_gone |= n < 0;
-		conn_tell(c, PENDING_SHUTDOWN);
+		vsock_conn_tell(c, PENDING_SHUTDOWN);
 		return 0;
 	}
 	if ((uint64_t)n < max) /* all there was: epoll says when there is more */
@@ -350,7 +129,7 @@ static uint32_t next_packet(struct conn *c, const struct virtio_chain *chain)
 	}
 	if ((c->pending & PENDING_DATA) && (c->fd < 0 || c->host_ended || c->guest_recv_shut))
 		c->pending &= ~(unsigned)PENDING_DATA;
-	if ((c->pending & PENDING_DATA) && !peer_credit(c)) {
+	if ((c->pending & PENDING_DATA) && !vsock_conn_credit(c)) {
 		c->pending &= ~(unsigned)PENDING_DATA; /* goes on when credit comes */
 		if (!c->credit_asked) {
 			c->credit_asked = true;
@@ -391,11 +170,11 @@ static struct conn *ready_take(struct vsock *v)
 static void ready_done(struct conn *c)
 {
 	if (c->pending)
-		conn_tell(c, 0); /* behind the others */
-	else if (c->fd < 0)	 /* dead, or drained */
-		conn_free(c);
+		vsock_conn_tell(c, 0); /* behind the others */
+	else if (c->fd < 0)	       /* dead, or drained */
+		vsock_conn_free(c);
 	else
-		conn_update_watch(c);
+		vsock_conn_watch(c);
 }
 
 static void put_reset(struct vsock *v, const struct virtio_chain *chain)
@@ -414,8 +193,7 @@ static void put_reset(struct vsock *v, const struct virtio_chain *chain)
 	put_header(chain, &h);
 }
 
-/* Fills the guest's buffers with what is to be told. */
-static void pump(struct vsock *v)
+void vsock_pump(struct vsock *v)
 {
 	struct virtio_queue *rx = virtio_queue_get(v->device, QUEUE_RX);
 	struct virtio_chain chain;
@@ -451,129 +229,7 @@ static void pump(struct vsock *v)
 		virtio_queue_again(rx);
 }
 
-/* --- from the guest to the socket --------------------------------------------------------------
- */
-
-static void conn_forwarded(struct conn *c, size_t n)
-{
-	c->forwarded += (uint32_t)n;
-	if (c->state == CONN_OPEN && c->forwarded - c->forwarded_told >= CREDIT_STEP)
-		conn_tell(c, PENDING_CREDIT);
-}
-
-/* Bytes taken by the socket, 0 when it is full, -errno when the peer is gone. */
-static ssize_t socket_write(struct conn *c, const struct iovec *iov, size_t n)
-{
-	struct msghdr msg = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = n};
-	ssize_t done;
-	do
-		done = sendmsg(c->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
-	while (done < 0 && errno == EINTR);
-	if (done < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
-		return 0;
-	return done < 0 ? -errno : done;
-}
-
-/* Keeps bytes that the socket did not take. false: that would be more than all may keep. */
-static bool buffer_add(struct conn *c, const struct iovec *iov, unsigned n, size_t skip, size_t len)
-{
-	if (c->buffer_len + len > c->buffer_cap) {
-		size_t cap = MAX(c->buffer_cap, (size_t)4096);
-		while (cap < c->buffer_len + len)
-			cap *= 2;
-		if (c->v->buffered + cap - c->buffer_cap > BUFFERED_MAX)
-			return false;
-		uint8_t *p = xmalloc(cap); /* at most BUFFER_BYTES, as credit allows no more */
-		size_t first = MIN(c->buffer_len, c->buffer_cap - c->buffer_head);
-		if (c->buffer_len) {
-			memcpy(p, c->buffer + c->buffer_head, first);
-			memcpy(p + first, c->buffer, c->buffer_len - first);
-		}
-		free(c->buffer);
-		c->v->buffered += cap - c->buffer_cap;
-		c->buffer = p;
-		c->buffer_cap = cap;
-		c->buffer_head = 0;
-	}
-	while (len) {
-		size_t at = (c->buffer_head + c->buffer_len) % c->buffer_cap;
-		size_t piece =
-			MIN(len, (at < c->buffer_head ? c->buffer_head : c->buffer_cap) - at);
-		iov_read(iov, n, skip, c->buffer + at, piece);
-		c->buffer_len += piece;
-		skip += piece;
-		len -= piece;
-	}
-	return true;
-}
-
-/* false: the peer is gone. */
-static bool buffer_flush(struct conn *c)
-{
-	while (c->buffer_len) {
-		size_t first = MIN(c->buffer_len, c->buffer_cap - c->buffer_head);
-		struct iovec iov[2] = {
-			{c->buffer + c->buffer_head, first}, {c->buffer, c->buffer_len - first}};
-		ssize_t n = socket_write(c, iov, 2);
-		if (n < 0)
-			return false;
-		if (n == 0)
-			return true;
-		c->buffer_head = (c->buffer_head + (size_t)n) % c->buffer_cap;
-		c->buffer_len -= (size_t)n;
-		conn_forwarded(c, (size_t)n);
-	}
-	buffer_free(c);
-	return true;
-}
-
-/* The guest sends no more: so does the socket, once it has everything. */
-static void conn_finish_sending(struct conn *c)
-{
-	if (c->buffer_len || c->fd < 0)
-		return;
-	if (c->state == CONN_DRAINING)
-		conn_close_fd(c);
-	else if (c->guest_send_shut)
-		shutdown(c->fd, SHUT_WR);
-}
-
-static void conn_receive(struct conn *c, const struct virtio_chain *chain, uint32_t len)
-{
-	struct iovec iov[VIRTIO_CHAIN_MAX];
-	uint64_t skip = HEADER_BYTES, left = len;
-	unsigned n = 0;
-	/* 5.10.6.3: no more than the credit. */
-	if (c->guest_send_shut || len > BUFFER_BYTES - (c->received - c->forwarded)) {
-		conn_reset(c);
-		return;
-	}
-	for (unsigned i = 0; i < chain->out_count && left; i++) {
-		uint64_t from = MIN(skip, chain->iov[i].iov_len);
-		uint64_t part = MIN(chain->iov[i].iov_len - from, left);
-		skip -= from;
-		left -= part;
-		if (part)
-			iov[n++] = (struct iovec){
-				(uint8_t *)chain->iov[i].iov_base + from, (size_t)part};
-	}
-	c->received += len;
-	ssize_t done = c->buffer_len || !len ? 0 : socket_write(c, iov, n);
-	if (done < 0) {
-		conn_reset(c);
-		return;
-	}
-	conn_forwarded(c, (size_t)done);
-	if ((size_t)done < len && !buffer_add(c, iov, n, (size_t)done, len - (size_t)done)) {
-		log_warn("vsock: host programs do not read what the guest sends: connection reset");
-		conn_reset(c);
-		return;
-	}
-	conn_update_watch(c);
-}
-
-/* --- packets of the guest ----------------------------------------------------------------------
- */
+/* --- packets of the guest -------------------------------------------------------------------- */
 
 static void guest_requests(struct vsock *v, const struct vsock_header *h)
 {
@@ -584,7 +240,7 @@ static void guest_requests(struct vsock *v, const struct vsock_header *h)
 	struct conn *c = NULL;
 	if (fd >= 0 && len < (int)sizeof(addr.sun_path) &&
 		connect(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0)
-		c = conn_new(v, TAKE_FD(fd), CONN_OPEN);
+		c = vsock_conn_new(v, TAKE_FD(fd), CONN_OPEN);
 	cleanup_close_fd(&fd);
 	if (!c) {
 		reset_unknown(v, h);
@@ -595,8 +251,8 @@ static void guest_requests(struct vsock *v, const struct vsock_header *h)
 	c->peer_alloc = le32toh(h->buf_alloc);
 	c->peer_forwarded = le32toh(h->fwd_cnt);
 	c->sent = c->peer_forwarded; /* it begins at 0, in an honest guest */
-	conn_hash(c);
-	conn_tell(c, PENDING_RESPONSE);
+	vsock_conn_hash(c);
+	vsock_conn_tell(c, PENDING_RESPONSE);
 }
 
 static void guest_accepts(struct conn *c)
@@ -604,12 +260,12 @@ static void guest_accepts(struct conn *c)
 	char line[32];
 	int len = snprintf(line, sizeof(line), "OK %u\n", c->host_port);
 	struct iovec iov = {line, (size_t)len};
-	if (c->state != CONN_REQUESTED || socket_write(c, &iov, 1) != len) {
-		conn_reset(c);
+	if (c->state != CONN_REQUESTED || vsock_conn_write(c, &iov, 1) != len) {
+		vsock_conn_reset(c);
 		return;
 	}
 	c->state = CONN_OPEN;
-	conn_update_watch(c);
+	vsock_conn_watch(c);
 }
 
 /* Bits that came once stay. With both the guest has closed its socket: it is told so at once (it
@@ -617,7 +273,7 @@ static void guest_accepts(struct conn *c)
 static void guest_shuts(struct conn *c, uint32_t flags)
 {
 	if (c->state != CONN_OPEN) {
-		conn_reset(c);
+		vsock_conn_reset(c);
 		return;
 	}
 	if ((flags & VSOCK_SHUTDOWN_RCV) && !c->guest_recv_shut) {
@@ -628,10 +284,10 @@ static void guest_shuts(struct conn *c, uint32_t flags)
 	if (c->guest_send_shut && c->guest_recv_shut) {
 		c->state = CONN_DRAINING;
 		c->pending = 0;
-		conn_tell(c, PENDING_RST);
+		vsock_conn_tell(c, PENDING_RST);
 	}
-	conn_finish_sending(c);
-	conn_update_watch(c);
+	vsock_conn_finish_sending(c);
+	vsock_conn_watch(c);
 }
 
 static void conn_packet(
@@ -643,12 +299,12 @@ static void conn_packet(
 	switch (le16toh(h->op)) {
 	case VSOCK_OP_RST:
 		c->state = CONN_DEAD;
-		conn_close_fd(c);
+		vsock_conn_close(c);
 		c->pending = 0;
 		if (c->queued)
-			conn_unhash(c); /* freed when its turn comes */
+			vsock_conn_unhash(c); /* freed when its turn comes */
 		else
-			conn_free(c);
+			vsock_conn_free(c);
 		return;
 	case VSOCK_OP_RESPONSE:
 		guest_accepts(c);
@@ -658,23 +314,23 @@ static void conn_packet(
 		return;
 	case VSOCK_OP_RW:
 		if (open)
-			conn_receive(c, chain, le32toh(h->len));
+			vsock_conn_receive(c, chain, le32toh(h->len));
 		else
-			conn_reset(c);
+			vsock_conn_reset(c);
 		break;
 	case VSOCK_OP_CREDIT_REQUEST:
 		if (open)
-			conn_tell(c, PENDING_CREDIT);
+			vsock_conn_tell(c, PENDING_CREDIT);
 		break;
 	case VSOCK_OP_CREDIT_UPDATE:
 		break;
 	default: /* among them a second REQUEST */
-		conn_reset(c);
+		vsock_conn_reset(c);
 		return;
 	}
-	if (c->state == CONN_OPEN && peer_credit(c)) {
+	if (c->state == CONN_OPEN && vsock_conn_credit(c)) {
 		c->credit_asked = false;
-		conn_update_watch(c);
+		vsock_conn_watch(c);
 	}
 }
 
@@ -686,14 +342,14 @@ static void guest_packet(
 	struct conn *c = NULL;
 	bool ours = le64toh(h->dst_cid) == HOST_CID && le16toh(h->type) == VSOCK_TYPE_STREAM;
 	if (ours)
-		c = conn_find(v, le32toh(h->src_port), le32toh(h->dst_port));
+		c = vsock_conn_find(v, le32toh(h->src_port), le32toh(h->dst_port));
 	if (c && c->state == CONN_DEAD)
 		return; /* the reset is on its way */
 	if (c && c->state == CONN_DRAINING) {
 		/* The guest was told, or will be: the name is free again. */
 		if (le16toh(h->op) != VSOCK_OP_REQUEST)
 			return;
-		conn_unhash(c);
+		vsock_conn_unhash(c);
 		c->pending = 0;
 		c = NULL;
 	}
@@ -732,141 +388,10 @@ static void tx_serve(struct vsock *v)
 	virtio_queue_signal(tx);
 	if (served == BATCH)
 		virtio_queue_again(tx);
-	pump(v);
+	vsock_pump(v);
 }
 
-/* --- sockets -----------------------------------------------------------------------------------
- */
-
-/* What c waits for. A socket that waits for nothing is not watched: a hang-up cannot be masked. */
-static void conn_update_watch(struct conn *c)
-{
-	uint32_t events = 0;
-	if (!c->watch)
-		return;
-	bool reading = c->state == CONN_OPEN && !c->host_ended && !c->guest_recv_shut;
-	if (c->state == CONN_HANDSHAKE)
-		events = EPOLLIN | EPOLLRDHUP;
-	else if (reading && !(c->pending & PENDING_DATA) && peer_credit(c))
-		events = EPOLLIN;
-	if (c->buffer_len)
-		events |= EPOLLOUT;
-	/* Only to hear that the peer is gone altogether: once, not while it lasts. */
-	if (!events && !c->host_gone && (c->state == CONN_OPEN || c->state == CONN_REQUESTED) &&
-		!(c->pending & PENDING_DATA))
-		events = EPOLLRDHUP | EPOLLET;
-	loop_fd_set(c->watch, events);
-}
-
-static void host_hangs_up(struct conn *c)
-{
-	if (c->state == CONN_REQUESTED) {
-		conn_reset(c);
-	} else if (c->state == CONN_OPEN && c->host_ended && !c->host_gone) {
-		c->host_gone = true; /* it was only half closed when the guest was told */
-		conn_tell(c, PENDING_SHUTDOWN);
-	}
-}
-
-/* Reads "CONNECT PORT\n", and not a byte more. */
-static void handshake(struct conn *c, uint32_t events)
-{
-	char line[CONNECT_LINE_MAX + 1], *end;
-	struct vsock *v = c->v;
-	ssize_t n = recv(c->fd, line, CONNECT_LINE_MAX, MSG_PEEK | MSG_DONTWAIT);
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
-	char *newline = n > 0 ? memchr(line, '\n', (size_t)n) : NULL;
-	if (!newline && n > 0 && n < CONNECT_LINE_MAX && !(events & (EPOLLHUP | EPOLLRDHUP))) {
-		/* Half a line: level-triggered, it would be reported until the rest comes. */
-		loop_fd_set(c->watch, EPOLLIN | EPOLLRDHUP | EPOLLET);
-		return;
-	}
-	bool ok = newline && !strncmp(line, "CONNECT ", 8) && line[8] >= '0' && line[8] <= '9';
-	unsigned long port = 0;
-	if (ok) {
-		*newline = '\0';
-		errno = 0;
-		port = strtoul(line + 8, &end, 10);
-		ok = errno == 0 && end == newline && port < UINT32_MAX &&
-		     recv(c->fd, line, (size_t)(newline - line) + 1, MSG_DONTWAIT) ==
-			     newline - line + 1;
-	}
-	if (!ok) {
-		conn_free(c);
-		return;
-	}
-	c->guest_port = (uint32_t)port;
-	do { /* fewer connections than ports: one is free */
-		c->host_port = v->next_host_port++;
-		if (v->next_host_port == UINT32_MAX)
-			v->next_host_port = FIRST_HOST_PORT;
-	} while (conn_find(v, c->guest_port, c->host_port));
-	c->state = CONN_REQUESTED;
-	conn_hash(c);
-	conn_tell(c, PENDING_REQUEST);
-	conn_update_watch(c);
-}
-
-static void on_socket(void *opaque, int fd, uint32_t events)
-{
-	struct conn *c = opaque;
-	struct vsock *v = c->v;
-	(void)fd;
-	if (c->state == CONN_HANDSHAKE) {
-		handshake(c, events);
-		pump(v);
-		return;
-	}
-	if (c->buffer_len && (events & (EPOLLOUT | EPOLLHUP | EPOLLERR))) {
-		bool was_draining = c->state == CONN_DRAINING;
-		bool gone = !buffer_flush(c);
-		if (gone && was_draining)
-			buffer_free(c);
-		else if (gone)
-			conn_reset(c);
-		if (c->state != CONN_DEAD && !c->buffer_len)
-			conn_finish_sending(c);
-		if (was_draining && c->fd < 0 && !c->queued) {
-			conn_free(c);
-			pump(v);
-			return;
-		}
-	}
-	if (c->state == CONN_OPEN && (events & (EPOLLIN | EPOLLHUP | EPOLLERR)) && !c->host_ended &&
-		!c->guest_recv_shut && peer_credit(c))
-		conn_tell(c, PENDING_DATA);
-	if (events & EPOLLHUP)
-		host_hangs_up(c);
-	conn_update_watch(c);
-	pump(v);
-}
-
-static void on_listen_timer(void *opaque)
-{
-	listen_update(opaque);
-}
-
-static void on_listen(void *opaque, int fd, uint32_t events)
-{
-	struct vsock *v = opaque;
-	(void)events;
-	int conn_fd = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	if (conn_fd < 0) {
-		if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
-			log_warn("vsock: accept: %s", strerror(errno));
-			loop_fd_set(v->listen_watch, 0);
-			loop_timer_arm(v->listen_timer, clock_monotonic_ns() + NS_PER_SEC / 4);
-		}
-		return;
-	}
-	struct conn *c = conn_new(v, conn_fd, CONN_HANDSHAKE);
-	if (c)
-		conn_update_watch(c);
-}
-
-/* --- the device --------------------------------------------------------------------------------
- */
+/* --- the device ------------------------------------------------------------------------------ */
 
 static void send_event(struct vsock *v)
 {
@@ -888,7 +413,7 @@ static void vsock_notify(void *dev, unsigned q)
 	if (q == QUEUE_TX)
 		tx_serve(v);
 	else if (q == QUEUE_RX)
-		pump(v);
+		vsock_pump(v);
 	else
 		send_event(v);
 }
@@ -904,7 +429,7 @@ static void drop_all(struct vsock *v)
 	v->ready = NULL;
 	v->ready_tail = &v->ready;
 	while (v->all)
-		conn_free(v->all);
+		vsock_conn_free(v->all);
 	v->reset_count = 0;
 	v->tx_waits = false;
 }
@@ -915,7 +440,7 @@ static int vsock_start(void *dev, uint64_t features)
 	struct vsock *v = dev;
 	(void)features;
 	v->started = true;
-	listen_update(v);
+	vsock_listen_update(v);
 	return 0;
 }
 
@@ -925,7 +450,7 @@ static void vsock_reset(void *dev)
 	v->started = false;
 	v->event_pending = false;
 	drop_all(v);
-	listen_update(v);
+	vsock_listen_update(v);
 }
 
 /* Connections end with the machine that had them: the restored guest is told that its transport was
@@ -988,10 +513,10 @@ int virtio_vsock_new(struct virtio_device **out, struct memory *memory, struct l
 	v->ready_tail = &v->ready;
 	strcpy(v->path, path);
 	int r = getrandom(&v->hash_key, sizeof(v->hash_key), 0) == sizeof(v->hash_key)
-			? loop_fd_add(loop, listen_fd, 0, on_listen, v, &v->listen_watch, err)
+			? loop_fd_add(loop, listen_fd, 0, vsock_on_listen, v, &v->listen_watch, err)
 			: error_errno(err, errno, "vsock: random key");
 	if (r == 0)
-		r = loop_timer_new(loop, on_listen_timer, v, &v->listen_timer, err);
+		r = loop_timer_new(loop, vsock_on_listen_timer, v, &v->listen_timer, err);
 	if (r == 0)
 		r = virtio_device_new(&v->device, &vsock_class, v, 0, QUEUES, memory, loop, err);
 	if (r < 0) {
