@@ -1,0 +1,64 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Debian's own programs, installed in the machine by apt-get, give right results."""
+import re
+
+import machine
+from machine import STRATA, ARCH, contains, equal, strata
+
+NAME = "strata-test-programs"
+PACKAGES = "python3-minimal gcc libc6-dev sqlite3 openssl"
+
+SCRIPT = r"""
+set -e
+exec 2>&1
+apt-get -qq update
+DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends """ + PACKAGES + r""" >/tmp/apt.log 2>&1 ||
+    { tail -20 /tmp/apt.log; exit 1; }
+echo "== python3"
+python3 -c 'import math, json; print(sum(i*i for i in range(10000)), json.dumps({"pi": math.pi}), 2**521-1, 0.1+0.2)'
+echo "== perl"
+perl -e 'use bigint; my ($a,$b)=(0,1); ($a,$b)=($b,$a+$b) for 1..300; print "$a\n"; printf "%.17g\n", atan2(1,1)*4'
+echo "== gcc"
+cat > /tmp/t.c <<'C'
+#include <stdio.h>
+#include <math.h>
+#include <pthread.h>
+static long long sum; static pthread_mutex_t m = PTHREAD_MUTEX_INITIALIZER;
+static void *work(void *p) { for (int i = 0; i < 10000; i++) { pthread_mutex_lock(&m); sum += (long)p * i; pthread_mutex_unlock(&m); } return 0; }
+int main(void) { pthread_t t[4]; for (long i = 0; i < 4; i++) pthread_create(&t[i], 0, work, (void *)(i + 1));
+ for (int i = 0; i < 4; i++) pthread_join(t[i], 0); printf("%lld %.17g %a\n", sum, exp(1), sqrt(2)); return 0; }
+C
+gcc -O2 -Wall -o /tmp/t /tmp/t.c -lm -pthread && /tmp/t
+echo "== sqlite3"
+sqlite3 :memory: 'create table t(a integer, b text); with recursive n(i) as (select 1 union all select i+1 from n where i<5000) insert into t select i, hex(i*i) from n; select count(*), sum(a), max(length(b)), group_concat(b) from t where a%1000=0; pragma integrity_check;'
+echo "== openssl"
+printf 'abc' | openssl dgst -sha256 -r
+printf 'abc' | openssl enc -aes-256-cbc -K $(printf '0%.0s' $(seq 64)) -iv $(printf '0%.0s' $(seq 32)) | od -An -tx1
+openssl genpkey -algorithm ed25519 -out /tmp/k && printf hello > /tmp/m && openssl pkeyutl -sign -inkey /tmp/k -rawin -in /tmp/m -out /tmp/s && openssl pkey -in /tmp/k -pubout -out /tmp/p && openssl pkeyutl -verify -pubin -inkey /tmp/p -rawin -in /tmp/m -sigfile /tmp/s
+"""
+
+
+def test_apt_get_and_five_programs():
+    strata("rm", NAME)
+    p = strata("run", *ARCH, "--rm", "--name", NAME, "--net", "user", "--memory", "1G", "debian", "--",
+               "sh", "-c", SCRIPT, timeout=3000)
+    text = p.stdout.decode(errors="replace")
+    if p.returncode != 0:
+        raise AssertionError(f"status {p.returncode}: {text[-3000:]}\n{p.stderr.decode()[-1000:]}")
+    part = dict(re.findall(r"^== (\w+)\n((?:(?!== ).*\n?)*)", text, re.M))
+    equal(part["python3"], '333283335000 {"pi": 3.141592653589793} ' + str(2**521 - 1) +
+          " 0.30000000000000004\n")
+    a, b = 0, 1
+    for _ in range(300):
+        a, b = b, a + b
+    equal(part["perl"].split(), [str(a), "3.1415926535897931"])
+    equal(part["gcc"], "499950000 2.7182818284590451 0x1.6a09e667f3bcdp+0\n")
+    equal(part["sqlite3"], "5|15000|16|31303030303030,34303030303030,39303030303030,"
+          "3136303030303030,3235303030303030\nok\n")
+    contains(part["openssl"], "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")
+    contains(part["openssl"], "Signature Verified Successfully")
+
+
+if __name__ == "__main__":
+    machine.main()
