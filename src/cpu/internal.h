@@ -31,7 +31,7 @@ struct vcpu {
 	struct interp_run run;
 	struct interp_lowerer *lowerer; /* owned */
 	struct arena arena;		/* of one translation */
-	uint64_t context_epoch;		/* of run.context: grows */
+	uint64_t context_high;		/* the bits of the epochs that run.context lacks */
 	bool wait_wanted;		/* the guest asked to wait for an interrupt */
 
 	/* [any thread] The code cache's epoch that this vCPU has seen: it uses no code that was

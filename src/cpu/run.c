@@ -3,19 +3,29 @@
 #include "cpu/internal.h"
 #include "isa/fpu.h"
 
-/* Entries of the jump table hold while nothing they rest on has changed: the mappings, the code
- * cache, and the flags that code is translated for. Two counters that only grow have a sum that
- * changes when one of them does. */
+/* Entries of the jump table hold while nothing they rest on has changed: the mappings (one number
+ * per address space, so that switching back finds them again), the code cache, and the flags that
+ * code is translated for. Cleared before a number that is cut short could come round. */
+enum { CODE_BITS = 23, MAPPING_BITS = 24, FLAG_BITS = 16 };
+
+static uint64_t low_bits(uint64_t v, unsigned bits)
+{
+	return v & ((UINT64_C(1) << bits) - 1);
+}
+
 static void update_context(struct vcpu *v)
 {
 	struct cpu_head *h = v->head;
-	uint64_t epoch = code_cache_epoch(v->group->cache);
-	atomic_store_explicit(&v->code_epoch, epoch, memory_order_release);
-	epoch += h->mapping_epoch;
-	if (epoch >> 30 != v->context_epoch >> 30) /* before 32 bits of it come round */
+	uint64_t code = code_cache_epoch(v->group->cache), mapping = h->mapping_epoch;
+	atomic_store_explicit(&v->code_epoch, code, memory_order_release);
+	uint64_t high = code >> CODE_BITS << 32 | mapping >> MAPPING_BITS;
+	if (high != v->context_high) {
 		memset(v->jumps, 0, INTERP_JUMPS * sizeof(*v->jumps));
-	v->context_epoch = epoch;
-	v->run.context = (epoch + 1) << 32 | h->isa->translation_flags(h);
+		v->context_high = high;
+	}
+	/* The top bit: a context is never that of a cleared entry. */
+	v->run.context = UINT64_C(1) << 63 | low_bits(code, CODE_BITS) << (MAPPING_BITS + FLAG_BITS) |
+			 low_bits(mapping, MAPPING_BITS) << FLAG_BITS | h->isa->translation_flags(h);
 }
 
 /* Runs blocks until something but the next block is to be looked at. */

@@ -149,7 +149,7 @@ const struct interp_jump *vcpu_find_code(struct vcpu *v)
 	if (j->pc == h->pc && j->context == v->run.context)
 		return j;
 	vcpu_count_event(&v->lookups_missed);
-	struct code_key key = {.pc = h->pc, .flags = (uint32_t)v->run.context};
+	struct code_key key = {.pc = h->pc, .flags = (uint16_t)v->run.context};
 	key.host = vcpu_fetch_pointer(v, h->pc);
 	if (!key.host)
 		return NULL;

@@ -70,8 +70,9 @@ struct cpu_head {
 	struct tlb *tlb;        /* the software TLB of the current mode: one of tlbs[], see mem/tlb.h */
 	struct tlb *tlbs;       /* all that the CPU has, one per mode and address space; set by init */
 	unsigned tlb_count;     /* a page that now holds code must be protected in each */
-	uint32_t mapping_epoch; /* grows when a TLB was flushed or the address space changed; a mere
-				   change of mode shows in translation_flags */
+	uint32_t mapping_epoch; /* names the current address space and what its TLBs hold: differs
+				   after a flush, comes back with the space; a mere change of
+				   mode shows in translation_flags */
 	struct memory *memory;
 	const struct cpu_env *env;
 	const struct isa *isa;
@@ -106,7 +107,7 @@ struct isa {
 		const uint8_t *code_next, size_t code_next_bytes, unsigned max_insns);
 	/* Everything beside the code bytes that a lifted block depends on (mode bits that the lifter
 	 * read from the state), packed: part of the key under which translations are cached. */
-	uint32_t (*translation_flags)(const void *cpu);
+	uint16_t (*translation_flags)(const void *cpu);
 
 	/* Walks the guest's page tables. 0, or -EFAULT with cpu_head.fault set (page or access fault
 	 * for this kind of access). May update accessed and dirty bits. */

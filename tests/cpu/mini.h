@@ -213,7 +213,7 @@ static bool mini_wakes(const void *cpu)
 {
 	return atomic_load(&((const struct mini *)cpu)->lines);
 }
-static uint32_t mini_flags(const void *cpu)
+static uint16_t mini_flags(const void *cpu)
 {
 	return 0;
 }

@@ -88,7 +88,7 @@ extern const char *const rv64_x_names[32], *const rv64_f_names[32];
 /* lift.c */
 int rv64_lift(struct ir_func *f, const void *cpu, const uint8_t *code, size_t code_bytes,
 	const uint8_t *code_next, size_t code_next_bytes, unsigned max_insns);
-uint32_t rv64_translation_flags(const void *cpu);
+uint16_t rv64_translation_flags(const void *cpu);
 
 /* disasm.c */
 unsigned rv64_disassemble(const uint8_t *code, size_t bytes, uint64_t pc, struct strbuf *out);

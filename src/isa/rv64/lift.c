@@ -2,7 +2,7 @@
 // Lifts a basic block: fetches, decodes and calls each instruction's body.
 #include "isa/rv64/lift.h"
 
-uint32_t rv64_translation_flags(const void *cpu)
+uint16_t rv64_translation_flags(const void *cpu)
 {
 	const struct rv64_cpu *c = cpu;
 	uint32_t flags = 0;
@@ -18,7 +18,7 @@ uint32_t rv64_translation_flags(const void *cpu)
 								    : FRM_RESERVED;
 		flags |= (c->fs == 3 ? 3u : 2u) << FLAG_FS_SHIFT | (uint32_t)frm << FLAG_FRM_SHIFT;
 	}
-	return flags;
+	return (uint16_t)flags;
 }
 
 /* The bytes that a block may be lifted from: the rest of a page, and perhaps the next one. */

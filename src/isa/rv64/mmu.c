@@ -38,6 +38,13 @@ void rv64_mmu_mode_changed(struct rv64_cpu *c)
 	c->head.tlb = space_tlb(c, c->space, tlb_mode(c));
 }
 
+/* What was known of the space's mappings is not true any more. */
+static void mappings_changed(struct rv64_cpu *c, unsigned space)
+{
+	c->spaces[space].epoch = ++c->last_epoch;
+	c->head.mapping_epoch = c->spaces[c->space].epoch;
+}
+
 static void flush_space(struct rv64_cpu *c, unsigned space)
 {
 	for (unsigned mode = 0; mode < RV64_TLB_MODES; mode++) {
@@ -47,7 +54,7 @@ static void flush_space(struct rv64_cpu *c, unsigned space)
 	}
 	c->spaces[space].large_low = UINT64_MAX;
 	c->spaces[space].large_high = 0;
-	c->head.mapping_epoch++;
+	mappings_changed(c, space);
 }
 
 void rv64_mmu_mxr_changed(struct rv64_cpu *c)
@@ -87,7 +94,7 @@ void rv64_mmu_set_satp(struct rv64_cpu *c, uint64_t satp)
 		c->spaces[space].satp = satp;
 	}
 	c->space = space;
-	c->head.mapping_epoch++;
+	c->head.mapping_epoch = c->spaces[space].epoch;
 	rv64_mmu_mode_changed(c);
 }
 
@@ -105,7 +112,7 @@ static void fence_space(struct rv64_cpu *c, unsigned space, uint64_t start, uint
 		for (uint64_t page = start; page - start <= last - start; page += GUEST_PAGE_BYTES)
 			tlb_flush_page(tlb, GVA(page));
 	}
-	c->head.mapping_epoch++;
+	mappings_changed(c, space);
 }
 
 void rv64_fence_vma(struct rv64_cpu *c, uint64_t start, uint64_t bytes, uint64_t asid)

@@ -66,9 +66,11 @@ struct rv64_cpu {
 		/* Addresses from low to high may be mapped by superpages or NAPOT ranges, of which
 		 * one fence must drop all pages. low > high: none. */
 		uint64_t large_low, large_high;
+		uint32_t epoch; /* cpu_head.mapping_epoch while this is the current space */
 	} spaces[RV64_SPACES];
 	unsigned space;	     /* the current one */
 	unsigned next_space; /* to be reused next */
+	uint32_t last_epoch; /* the newest that a space has */
 	struct tlb tlbs[RV64_SPACES * RV64_TLB_MODES];
 };
 
