@@ -175,13 +175,6 @@ void guest_done(struct guest *g)
 
 /* Configuring a pulled image: Debian's packages run their scripts in a machine of their own. */
 
-static const char configure_script[] =
-	"set -e\n"
-	"printf '#!/bin/sh\\nexit 101\\n' >/usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d\n"
-	"dpkg --configure -a --force-confold </dev/null >&2\n"
-	"rm -f /usr/sbin/policy-rc.d\n"
-	"exec tar --one-file-system --sort=name -C / -cf - .\n";
-
 static int send_all(int fd, const char *bytes, size_t n)
 {
 	while (n) {
@@ -224,7 +217,7 @@ static void take_words(
 
 /* Until both streams and the exit status are there. */
 static int pump_configure(
-	struct agent_process *p, int tar_fd, struct meter *meter, struct error *err)
+	struct agent_process *p, int tar_fd, int log_fd, struct meter *meter, struct error *err)
 {
 	struct strbuf line _strbuf_ = STRBUF_INIT, last _strbuf_ = STRBUF_INIT;
 	static char buf[65536];
@@ -245,7 +238,7 @@ static int pump_configure(
 			int r = n > 0 && i == 0 ? send_all(tar_fd, buf, (size_t)n) : 0;
 			if (r < 0)
 				return error_errno(err, -r, "the guest's tar stream");
-			if (n > 0 && i == 1)
+			if (n > 0 && i == 1 && send_all(log_fd, buf, (size_t)n) == 0)
 				take_words(meter, buf, (size_t)n, &line, &last);
 			if (n <= 0)
 				cleanup_close_fd(&p->streams[i + 1]), p->streams[i + 1] = -1;
@@ -257,25 +250,26 @@ static int pump_configure(
 		if (got && m.type == AGENT_EXIT)
 			status = m.exit.signal ? 128 + (int)m.exit.signal : (int)m.exit.status;
 	}
-	if (status)
-		return error_set(err, EIO, "the guest's dpkg ended with status %d: %s", status,
-			last.data ? last.data : "");
-	return 0;
+	if (!status)
+		return 0;
+	error_set(err, EIO, "the guest's dpkg ended with status %d: %s", status,
+		last.data ? last.data : "");
+	error_remedy(err, "all it said is in configure.log in Strata's home directory");
+	return -EIO;
 }
 
-static int configure_in(struct guest *g, int tar_fd, struct meter *meter, struct error *err)
+static int configure_in(
+	struct guest *g, int tar_fd, int log_fd, struct meter *meter, struct error *err)
 {
-	const char *argv[] = {"/bin/sh", "-c", configure_script};
-	const char *env[] = {"DEBIAN_FRONTEND=noninteractive", "DEBCONF_NONINTERACTIVE_SEEN=true",
-		"LC_ALL=C", "LANGUAGE=C"};
-	struct agent_exec e = {.argv = {argv, 3}, .env = {env, 4}, .cwd = "/"};
+	const char *argv[] = {"/bin/sh", IMAGE_CONFIGURE_PATH};
+	struct agent_exec e = {.argv = {argv, 2}, .cwd = "/"};
 	struct agent_wait w = {clock_monotonic_ns() + 60 * NS_PER_SEC, -1};
 	struct agent_process p;
 	uint32_t exit_status;
 	int r = agent_exec(&p, &g->address, &e, &w, &exit_status, err);
 	if (r < 0)
 		return r;
-	r = pump_configure(&p, tar_fd, meter, err);
+	r = pump_configure(&p, tar_fd, log_fd, meter, err);
 	agent_process_done(&p);
 	return r;
 }
@@ -298,7 +292,13 @@ int guest_configure_image(
 	int r = boot_open(c->store, unconfigured->ref, unconfigured->arch, &boot, err);
 	if (!r)
 		r = instance_create(c->home, NULL, &config, &instance, err);
-	int console _close_ = -1;
+	int console _close_ = -1, log_fd _close_ = -1;
+	if (!r) {
+		char *log_path _free_ = xasprintf("%s/configure.log", c->home);
+		log_fd = open(log_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+		if (log_fd < 0)
+			r = error_errno(err, errno, "%s", log_path);
+	}
 	if (!r) {
 		console = openat(instance->dir_fd, "console.log",
 			O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
@@ -308,6 +308,8 @@ int guest_configure_image(
 			.memory_bytes = GiB,
 			.kernel_fd = -1,
 			.initrd_fd = -1,
+			.verbose_kernel = true,
+			.append = "norandmaps",
 			.hostname = "localhost",
 			.disk_bytes = 4 * GiB,
 			.console_fd = console};
@@ -315,7 +317,7 @@ int guest_configure_image(
 		r = guest_start(&g, instance, &o, -1, c->meter, err);
 	}
 	if (!r)
-		r = configure_in(&g, tar_fd, c->meter, err);
+		r = configure_in(&g, tar_fd, log_fd, c->meter, err);
 	if (g.machine)
 		guest_stop(&g);
 	if (instance)
