@@ -33,10 +33,11 @@ const char rootfs_configure_script[] =
 	"dpkg --audit 3>&-\n"
 	"rm -f /var/log/dpkg.log /var/log/alternatives.log /var/lib/dpkg/*-old \\\n"
 	"\t/var/cache/debconf/*-old /var/cache/ldconfig/aux-cache\n"
+	"# A bind mount shows the tree without what is mounted in it.\n"
+	"mount --bind / /mnt\n"
 	"exec tar --create --file=- --sort=name --numeric-owner --format=posix \\\n"
 	"\t--pax-option=delete=atime,delete=ctime --xattrs --xattrs-include=security.capability "
 	"\\\n"
-	"\t--exclude='./dev/*' --exclude='./proc/*' --exclude='./run/*' --exclude='./sys/*' \\\n"
-	"\t--exclude='./tmp/*' --exclude='./usr/lib/modules/*' --exclude=./var/lib/strata \\\n"
-	"\t--exclude=./etc/resolv.conf --exclude=./lost+found --warning=no-file-ignored \\\n"
-	"\t--directory=/ . >&3 3>&-\n";
+	"\t--exclude='./usr/lib/modules/*' --exclude=./var/lib/strata \\\n"
+	"\t--exclude=./etc/resolv.conf --exclude=./lost+found \\\n"
+	"\t--directory=/mnt . >&3 3>&-\n";
