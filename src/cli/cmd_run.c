@@ -431,6 +431,8 @@ static int run(struct cli *cli, const void *values, char **operands, size_t n)
 		e = guest_open_images(r.store, r.home, operands[0],
 			r.v->arch ? r.v->arch : "riscv64", &r.meter, &r.image, &r.boot, &err);
 	meter_done(&r.meter);
+	r.guest.image = r.image;
+	r.guest.boot = r.boot;
 	if (!e)
 		e = run_guest(&r, &err);
 	if (e < 0)
