@@ -9,6 +9,7 @@ runs alternate, after one of each that does not count. Peak RSS is the whole pro
 touched memory is part of it. Ends with 1 when a machine does not reach userland.
 """
 import argparse
+import json
 import os
 import shutil
 import statistics
@@ -45,13 +46,15 @@ def make_initrd(directory):
 
 def find_kernel(build):
     """The kernel of the boot image in the store."""
-    strata = os.path.join(build, "strata")
-    out = subprocess.run([strata, "image", "inspect", "--arch", "riscv64", "debian-boot:trixie"],
-                         capture_output=True, text=True)
-    for word in out.stdout.replace('"', " ").split():
-        if os.path.basename(word).startswith("vmlinu") and os.path.isfile(word):
-            return word
-    sys.exit("boot.py: no kernel found; name one with --kernel (linux-image-riscv64's /boot/vmlinux-*)")
+    home = os.environ.get("STRATA_HOME") or os.path.expanduser("~/.local/share/strata")
+    out = subprocess.run([os.path.join(build, "strata"), "image", "inspect", "--arch", "riscv64",
+                          "debian-boot:trixie"], stdout=subprocess.PIPE, text=True)
+    if out.returncode:
+        sys.exit("boot.py: `strata image pull --arch riscv64 debian-boot`, or name a kernel with --kernel")
+    for layer in json.loads(out.stdout)["manifest"]["layers"]:
+        if layer["mediaType"].startswith("application/vnd.strata.boot.kernel."):
+            return os.path.join(home, "images", "blobs", *layer["digest"].split(":"))
+    sys.exit("boot.py: the boot image has no kernel")
 
 
 def boot(command):
