@@ -42,7 +42,7 @@ check: all
 # Everything that CI runs, one total at the end. A build that fails is a failed result, and so is each
 # of its tests. The tests of threads run under ThreadSanitizer too.
 SANITIZERS := build-asan build-tsan build-fuzz
-THREADED   := (loop|relay|bus|plic|serial|vcpu|virtio|fs|board)
+THREADED   := (loop|relay|bus|plic|serial|vcpu|virtio/|vsock|fuse|board)
 test: need-deps
 	@$(RUN_TESTS) \
 		--step 'format=tools/check_format.sh' \

@@ -86,7 +86,7 @@ def main():
     kernel = a.kernel or find_kernel(a.build)
     with tempfile.TemporaryDirectory(prefix="strata-bench-") as directory:
         initrd = make_initrd(directory)
-        machines = {"strata": [os.path.join(a.build, "tests", "boot"), "-c", str(a.cpus), "-m",
+        machines = {"strata": [os.path.join(a.build, "tests", "vm", "boot"), "-c", str(a.cpus), "-m",
                                str(a.memory), "-i", initrd, "-a", CMDLINE, kernel]}
         if qemu := shutil.which("qemu-system-riscv64"):
             machines["qemu"] = [qemu, "-M", "virt", "-smp", str(a.cpus), "-m", str(a.memory),
