@@ -187,6 +187,9 @@ static int check_network(struct run *r, struct error *err)
 		error_remedy(err, "leave one of them out");
 		return -EINVAL;
 	}
+	if (v->publish.len > MACHINE_PUBLISH_MAX)
+		return error_set(
+			err, EINVAL, "--publish: at most %d ports", MACHINE_PUBLISH_MAX);
 	for (size_t i = 0; i < v->publish.len; i++) {
 		struct slirp_publish p;
 		if (slirp_publish_parse(v->publish.items[i], &p, err) < 0) {

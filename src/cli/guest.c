@@ -87,11 +87,11 @@ static int launch(struct guest *g, const struct instance *instance, const struct
 		.n_initrds = 1,
 		.agent = true,
 		.network = o->network,
-		.publish = o->publish,
-		.n_publish = o->n_publish,
 		.console_fd = o->console_fd,
 		.dir_fd = instance->dir_fd,
 		.lock_fd = instance->lock_fd};
+	for (; spec->n_publish < o->n_publish; spec->n_publish++)
+		spec->publish[spec->n_publish] = o->publish[spec->n_publish];
 	/* The user's disks come first, so that they are vda, vdb, … */
 	for (size_t i = 0; i < o->n_disks; i++)
 		spec->disks[spec->n_disks++] = o->disks[i];

@@ -11,7 +11,12 @@
 #include "instance/agent_client.h"
 #include "instance/store.h"
 
-enum { MACHINE_DISKS_MAX = 16, MACHINE_SHARES_MAX = 16, MACHINE_LAYERS_MAX = 64 };
+enum {
+	MACHINE_DISKS_MAX = 16,
+	MACHINE_SHARES_MAX = 16,
+	MACHINE_LAYERS_MAX = 64,
+	MACHINE_PUBLISH_MAX = 128,
+};
 
 struct machine_disk {
 	const char *path; /* for messages */
@@ -42,8 +47,8 @@ struct machine_spec {
 	struct machine_share shares[MACHINE_SHARES_MAX];
 	unsigned n_shares;
 	bool network;
-	const char *const *publish; /* [ADDR:]HOST:GUEST[/tcp|udp] */
-	size_t n_publish;
+	const char *publish[MACHINE_PUBLISH_MAX]; /* [ADDR:]HOST:GUEST[/tcp|udp] */
+	unsigned n_publish;
 	int console_fd; /* gets what the guest's console prints; -1: nobody */
 	/* Where the monitor makes vsock.sock; -1: no agent can be reached. */
 	int dir_fd;

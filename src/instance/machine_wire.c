@@ -151,6 +151,20 @@ static int shares_from_json(const json_t *list, struct machine_spec *out)
 	return 0;
 }
 
+static int publish_from_json(const json_t *list, struct machine_spec *out)
+{
+	size_t len = json_array_size(list);
+	if (len > MACHINE_PUBLISH_MAX)
+		return -E2BIG;
+	for (size_t i = 0; i < len; i++) {
+		out->publish[i] = json_string_value(json_array_get(list, i));
+		if (!out->publish[i])
+			return -EINVAL;
+	}
+	out->n_publish = (unsigned)len;
+	return 0;
+}
+
 int machine_spec_from_json(const json_t *o, struct machine_spec *out, struct error *err)
 {
 	*out = (struct machine_spec){
@@ -172,6 +186,8 @@ int machine_spec_from_json(const json_t *o, struct machine_spec *out, struct err
 		r = disks_from_json(json_object_get(o, "disks"), out);
 	if (!r)
 		r = shares_from_json(json_object_get(o, "shares"), out);
+	if (!r)
+		r = publish_from_json(json_object_get(o, "publish"), out);
 	if (r || !out->arch || !out->cmdline)
 		return error_set(err, EINVAL, "the machine's specification is incomplete");
 	return 0;

@@ -86,7 +86,7 @@ static int start_network(const struct machine_spec *spec, struct vm_config *c, s
 {
 	struct slirp_publish publish[SLIRP_PUBLISH_MAX];
 	struct slirp_config net = {.publish = publish, .hostname = spec->hostname};
-	for (size_t i = 0; i < spec->n_publish; i++) {
+	for (unsigned i = 0; i < spec->n_publish; i++) {
 		int r = i < SLIRP_PUBLISH_MAX
 				? slirp_publish_parse(spec->publish[i], &publish[i], err)
 				: error_set(err, E2BIG, "more than %d published ports",
@@ -94,7 +94,7 @@ static int start_network(const struct machine_spec *spec, struct vm_config *c, s
 		if (r < 0)
 			return r;
 	}
-	net.publish_count = (unsigned)spec->n_publish;
+	net.publish_count = spec->n_publish;
 	pid_t pid;
 	return slirp_helper_start(&net, &pid, &c->net_fd, err);
 }

@@ -15,10 +15,11 @@ import machine
 from machine import STRATA, ARCH, contains, equal, run, sh, strata
 
 FETCH = r"""
-use IO::Socket::INET; use Digest::SHA;
+use IO::Socket::INET;
 my $s = IO::Socket::INET->new(PeerAddr => "10.0.2.2:$ARGV[0]") or die "connect: $!";
-print $s "GET /data HTTP/1.0\r\n\r\n"; binmode $s; local $/ = "\r\n"; while (<$s>) { last if $_ eq "\r\n" }
-my $d = Digest::SHA->new(256); $d->addfile($s); print $d->hexdigest, "\n";
+binmode $s; binmode STDOUT; print $s "GET /data HTTP/1.0\r\n\r\n";
+{ local $/ = "\r\n"; while (<$s>) { last if $_ eq "\r\n" } }
+while (read $s, my $b, 65536) { print $b }
 """
 
 
@@ -38,8 +39,8 @@ def test_a_download_from_the_hosts_loopback():
     threading.Thread(target=server.serve_forever, daemon=True).start()
     got = run("perl", "-e", FETCH, str(server.server_port), options=["--net", "user"])
     server.shutdown()
-    equal((got.returncode, got.stdout.decode().strip(), got.stderr),
-          (0, hashlib.sha256(data).hexdigest(), b""))
+    equal((got.returncode, got.stderr, len(got.stdout)), (0, b"", len(data)))
+    equal(got.stdout == data, True)
 
 
 SERVE = r"""
@@ -87,44 +88,41 @@ def test_a_disk_survives_load_and_a_kill():
             f.truncate(256 << 20)
         subprocess.run(["/sbin/mke2fs", "-q", "-F", "-t", "ext4", disk], check=True)
         script = r"""
-mkdir /mnt/d && mount /dev/vdb /mnt/d || mount /dev/vda /mnt/d
+mkdir /mnt/d && mount /dev/vda /mnt/d
 cd /mnt/d
 for w in 1 2 3; do perl -e '
-  use IO::Handle; use Digest::SHA "sha256_hex"; $| = 1; srand $ARGV[0];
+  use IO::Handle; $| = 1; srand $ARGV[0];
   for (my $i = 0; ; $i++) {
     my $name = "w$ARGV[0].$i"; my $data = pack("N*", map { int rand 2**32 } 1 .. 100 + int rand 9000);
     open my $f, ">", $name or die; binmode $f; print $f $data; $f->flush; $f->sync or die; close $f;
-    print "$name ", sha256_hex($data), "\n";
+    print "$name ", unpack("%32N*", $data), " ", length($data), "\n";
     unlink "w$ARGV[0]." . ($i - 40) if $i % 3 == 0;
   }' $w & done; wait
 """
         p = subprocess.Popen([STRATA, "run", *ARCH, "--rm", "--cpus", "2", "--disk", disk, "debian",
                               "--", "sh", "-c", script], stdout=subprocess.PIPE,
                              start_new_session=True)
-        done = {}
-        while len(done) < 150:
-            line = p.stdout.readline()
-            assert line, "the machine ended before the kill"
-            name, digest = line.split()
-            done[name.decode()] = digest.decode()
+        lines = []
+        while len(lines) < 150:
+            lines.append(p.stdout.readline())
+            assert lines[-1], "the machine ended before the kill"
         os.killpg(p.pid, signal.SIGKILL)
-        rest = p.stdout.read()  # until every writer of the pipe is gone
+        lines += p.stdout.read().splitlines(keepends=True)  # until every writer is gone
         p.wait()
-        for line in rest.splitlines():
-            if line.count(b" ") == 1 and len(line.split()[1]) == 64:
-                name, digest = line.split()
-                done[name.decode()] = digest.decode()
+        done = dict((line.split()[0].decode(), [int(n) for n in line.split()[1:]])
+                    for line in lines if line.endswith(b"\n"))
         # The journal is replayed, as a mount would; then a full check finds nothing to mend.
         subprocess.run(["/sbin/e2fsck", "-p", disk], capture_output=True)
         check = subprocess.run(["/sbin/e2fsck", "-fn", disk], capture_output=True, text=True)
         equal(check.returncode, 0)
         whole = 0
-        for name, digest in done.items():
+        for name, expected in done.items():
             out = os.path.join(d, "out")
             subprocess.run(["/sbin/debugfs", "-R", f"dump /{name} {out}", disk], capture_output=True)
             if os.path.exists(out):
-                with open(out, "rb") as f:
-                    equal((name, hashlib.sha256(f.read()).hexdigest()), (name, digest))
+                data = pathlib.Path(out).read_bytes()
+                total = sum(int.from_bytes(data[i:i + 4], "big") for i in range(0, len(data), 4))
+                equal((name, total & 0xffffffff, len(data)), (name, *expected))
                 os.unlink(out)
                 whole += 1
         assert whole > 50, whole
