@@ -77,8 +77,9 @@ const uint8_t *vcpu_fetch_pointer(struct vcpu *v, uint64_t addr)
 	return t.host;
 }
 
-/* --- copies: a single host access when it is aligned, so that it is single-copy atomic -----------
- */
+/* --- copies --- */
+
+/* A single host access when it is aligned, so that it is single-copy atomic. */
 typedef uint16_t guest16 __attribute__((aligned(1)));
 typedef uint32_t guest32 __attribute__((aligned(1)));
 typedef uint64_t guest64 __attribute__((aligned(1)));
@@ -117,8 +118,7 @@ __attribute__((no_sanitize("thread", "alignment"))) static void write_host(
 	}
 }
 
-/* --- devices ------------------------------------------------------------------------------------
- */
+/* --- devices --- */
 /* Devices are ordinary code: they run with the host's own FPU mode. */
 static bool device_access(struct vcpu *v, uint64_t addr, gpa_t gpa, unsigned bytes,
 	enum isa_access access, uint64_t *value)
@@ -138,8 +138,7 @@ static bool device_access(struct vcpu *v, uint64_t addr, gpa_t gpa, unsigned byt
 	return ok;
 }
 
-/* --- struct cpu_env ------------------------------------------------------------------------------
- */
+/* --- struct cpu_env --- */
 static bool crosses_page(uint64_t addr, unsigned bytes)
 {
 	return (addr & (GUEST_PAGE_BYTES - 1)) + bytes > GUEST_PAGE_BYTES;

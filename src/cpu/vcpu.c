@@ -8,8 +8,7 @@
 #include "cpu/internal.h"
 #include "isa/fpu.h"
 
-/* --- what the architecture asks of us ------------------------------------------------------------
- */
+/* --- what the architecture asks of us --- */
 static bool env_mmio_read(void *opaque, gpa_t addr, unsigned bytes, uint64_t *value)
 {
 	const struct vcpu_callbacks *cb = &((struct vcpu *)opaque)->group->callbacks;
@@ -46,8 +45,7 @@ static void env_wait_for_interrupt(void *opaque)
 	((struct vcpu *)opaque)->wait_wanted = true;
 }
 
-/* --- groups
- * --------------------------------------------------------------------------------------- */
+/* --- groups --- */
 static uint64_t oldest_epoch(void *opaque)
 {
 	struct vcpu_group *g = opaque;
@@ -174,8 +172,7 @@ unsigned vcpu_id(const struct vcpu *v)
 	return v->id;
 }
 
-/* --- requests
- * -------------------------------------------------------------------------------------- */
+/* --- requests --- */
 /* All of the queue, in order. The lock is held. */
 static void serve_locked(struct vcpu *v)
 {
@@ -254,8 +251,7 @@ void vcpu_run_on(struct vcpu *v, void (*fn)(void *opaque, void *state), void *op
 	wait_done(self, v->group, &r);
 }
 
-/* --- the thread
- * ------------------------------------------------------------------------------------ */
+/* --- the thread --- */
 void vcpu_kick(struct vcpu *v)
 {
 	if (!atomic_load(&v->idle))
@@ -395,8 +391,7 @@ void vcpu_set_irq(struct vcpu *v, unsigned line, bool level)
 		vcpu_kick(v);
 }
 
-/* --- statistics and state
- * -------------------------------------------------------------------------- */
+/* --- statistics and state --- */
 void vcpu_stats(struct vcpu *v, struct vcpu_stats *out)
 {
 #define READ(field) atomic_load_explicit(&v->field, memory_order_relaxed)

@@ -79,7 +79,7 @@ struct pci_host {
 	unsigned bar_count;
 };
 
-/* --- memory windows --------------------------------------------------------------------------- */
+/* --- memory windows --- */
 
 static struct bar *find_bar(struct pci_host *host, uint64_t addr, unsigned bytes, uint64_t *offset)
 {
@@ -130,7 +130,7 @@ static void place_bars(struct pci_function *f)
 	}
 }
 
-/* --- configuration space ---------------------------------------------------------------------- */
+/* --- configuration space --- */
 
 static void command_changed(struct pci_function *f)
 {
@@ -204,7 +204,7 @@ static void ecam_write(void *opaque, uint64_t offset, unsigned bytes, uint64_t v
 
 static const struct bus_ops ecam_ops = {ecam_read, ecam_write, 1, 4};
 
-/* --- the host bridge -------------------------------------------------------------------------- */
+/* --- the host bridge --- */
 
 int pci_host_new(struct pci_host **out, struct bus *bus, const struct pci_host_config *config,
 	struct error *err)
@@ -301,7 +301,7 @@ void pci_host_state(struct pci_host *host, struct state *s)
 	state_end(s);
 }
 
-/* --- functions -------------------------------------------------------------------------------- */
+/* --- functions --- */
 
 int pci_function_add(struct pci_function **out, struct pci_host *host, unsigned slot,
 	const struct pci_identity *identity, const struct pci_function_ops *ops, void *opaque,

@@ -39,7 +39,7 @@ void pci_host_free(struct pci_host *host); /* and all its functions */
 void pci_host_reset(struct pci_host *host);
 void pci_host_state(struct pci_host *host, struct state *s); /* and that of all its functions */
 
-/* --- for what sits in a slot ------------------------------------------------------------------ */
+/* --- for what sits in a slot --- */
 
 struct pci_function_ops {
 	/* Accesses of a BAR's memory, which lie inside it; bytes is 1, 2, 4 or 8, offset need not

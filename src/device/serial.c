@@ -67,7 +67,7 @@ static uint8_t ring_get(struct ring *r)
 	return byte;
 }
 
-/* --- registers; the lock is held ------------------------------------------------------------- */
+/* --- registers; the lock is held --- */
 
 static bool tx_ready(const struct serial *p)
 {
@@ -278,7 +278,7 @@ size_t serial_get(struct serial *p, void *bytes, size_t len)
 	return n;
 }
 
-/* --- the cable; on the loop's thread --------------------------------------------------------- */
+/* --- the cable; on the loop's thread --- */
 
 /* Copies what waits for output. The bytes stay in the ring until they are written. */
 static size_t tx_peek(struct serial *p, uint8_t *to, size_t max)
@@ -414,7 +414,7 @@ void serial_flush(struct serial *p, int timeout_ms)
 	drain(p, timeout_ms);
 }
 
-/* --- life ------------------------------------------------------------------------------------ */
+/* --- life --- */
 
 static void registers_reset(struct serial *p)
 {

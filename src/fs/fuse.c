@@ -64,7 +64,7 @@ struct call {
 /* Returns the payload's bytes, already in reply after the header, or -errno. */
 typedef ssize_t handler(struct call *c);
 
-/* --- buffers --------------------------------------------------------------------------------- */
+/* --- buffers --- */
 
 static size_t copy_out_of(const struct buffers *b, uint64_t offset, void *out, size_t len)
 {
@@ -146,7 +146,7 @@ static bool offsets_ok(uint64_t offset, uint64_t len)
 	return range_fits(offset, len, INT64_MAX);
 }
 
-/* --- dirbuf ---------------------------------------------------------------------------------- */
+/* --- dirbuf --- */
 
 static size_t dirent_bytes(const struct fuse_dirbuf *db, size_t name_len)
 {
@@ -177,7 +177,7 @@ void fuse_dirbuf_add(struct fuse_dirbuf *db, const char *name, size_t name_len, 
 	db->len += bytes;
 }
 
-/* --- the session ----------------------------------------------------------------------------- */
+/* --- the session --- */
 
 /* Features that need nothing of a back end. */
 #define COMMON_FEATURES                                                                            \
@@ -261,7 +261,7 @@ static ssize_t serve_interrupt(struct call *c)
 	return 0;
 }
 
-/* --- names and attributes -------------------------------------------------------------------- */
+/* --- names and attributes --- */
 
 static ssize_t serve_lookup(struct call *c)
 {
@@ -394,7 +394,7 @@ static ssize_t serve_syncfs(struct call *c)
 	return c->fs->ops->syncfs ? c->fs->ops->syncfs(c->fs) : -ENOSYS;
 }
 
-/* --- extended attributes --------------------------------------------------------------------- */
+/* --- extended attributes --- */
 
 /* A value or a list: `size` is what the client has room for, 0 asks for the length. */
 static ssize_t get_or_list(struct call *c, const char *name)
@@ -445,7 +445,7 @@ static ssize_t serve_removexattr(struct call *c)
 				       : -ENOSYS;
 }
 
-/* --- files ----------------------------------------------------------------------------------- */
+/* --- files --- */
 
 static ssize_t serve_open(struct call *c)
 {
@@ -561,7 +561,7 @@ static ssize_t serve_copy_file_range(struct call *c)
 	return answer(c, &out, sizeof(out));
 }
 
-/* --- directories ----------------------------------------------------------------------------- */
+/* --- directories --- */
 
 static ssize_t serve_opendir(struct call *c)
 {
@@ -611,7 +611,7 @@ static ssize_t serve_fsyncdir(struct call *c)
 		       : -ENOSYS;
 }
 
-/* --- dispatch -------------------------------------------------------------------------------- */
+/* --- dispatch --- */
 
 enum {
 	CHANGES = 1,	 /* refused on a read-only file system */

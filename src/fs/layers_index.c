@@ -27,7 +27,7 @@ struct builder {
 	VEC(uint32_t) stack;
 };
 
-/* --- storage --------------------------------------------------------------------------------- */
+/* --- storage --- */
 
 static int too_large(struct error *err)
 {
@@ -201,7 +201,7 @@ static int dentry_take(struct builder *b, uint32_t dir, const char *name, size_t
 	return 0;
 }
 
-/* --- whiteouts ------------------------------------------------------------------------------- */
+/* --- whiteouts --- */
 
 /* Hides what lower layers put below a directory, at any depth. Each directory is done once a layer:
  * what comes later in this layer is not lower. */
@@ -250,7 +250,7 @@ static int whiteout(struct builder *b, uint32_t dir, const char *name, struct er
 	return 0;
 }
 
-/* --- paths ----------------------------------------------------------------------------------- */
+/* --- paths --- */
 
 static int make_parent(struct builder *b, uint32_t dir, const char *name, size_t len, uint32_t *id,
 	struct error *err)
@@ -364,7 +364,7 @@ static int entry_parent(
 	return 0;
 }
 
-/* --- entries --------------------------------------------------------------------------------- */
+/* --- entries --- */
 
 static uint32_t entry_mode(const struct tar_entry *e)
 {
@@ -564,7 +564,7 @@ static int add_layer(struct builder *b, int fd, struct error *err)
 	return rc;
 }
 
-/* --- the last pass --------------------------------------------------------------------------- */
+/* --- the last pass --- */
 
 static void digest_u64(struct layers_index *x, uint64_t v)
 {

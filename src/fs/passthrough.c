@@ -10,7 +10,7 @@
 
 enum { NOBODY = 65534 };
 
-/* --- helpers --------------------------------------------------------------------------------- */
+/* --- helpers --- */
 
 void node_use_done(struct node_use *u)
 {
@@ -177,7 +177,7 @@ void passthrough_kill_suid(int fd)
 		fchmod(fd, mode & ~kill);
 }
 
-/* --- attributes ------------------------------------------------------------------------------ */
+/* --- attributes --- */
 
 static int op_lookup(
 	struct fuse_fs *fs, uint64_t parent, const char *name, struct fuse_entry_out *out)
@@ -357,7 +357,7 @@ static int op_syncfs(struct fuse_fs *fs)
 	return rc;
 }
 
-/* --- names ----------------------------------------------------------------------------------- */
+/* --- names --- */
 
 /* What was just made as name in dir: opened, taken for ours, given its owner and mode. When
  * that fails it is removed again. */
@@ -497,7 +497,7 @@ static int op_link(struct fuse_fs *fs, uint64_t node, uint64_t parent, const cha
 	return passthrough_entry(p, &dir, name, &st, out);
 }
 
-/* --- life ------------------------------------------------------------------------------------ */
+/* --- life --- */
 
 static void op_reset(struct fuse_fs *fs)
 {

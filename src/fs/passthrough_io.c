@@ -25,7 +25,7 @@ struct linux_dirent64 {
 	char name[];
 };
 
-/* --- files ----------------------------------------------------------------------------------- */
+/* --- files --- */
 
 /* Only these mean the same on every architecture. O_APPEND is done by write, O_DIRECT would ask
  * for an alignment that the guest's buffers do not promise. */
@@ -263,7 +263,7 @@ ssize_t passthrough_copy_file_range(
 	return n;
 }
 
-/* --- directories ----------------------------------------------------------------------------- */
+/* --- directories --- */
 
 int passthrough_opendir(struct fuse_fs *fs, uint64_t node, struct fuse_open_out *out)
 {
@@ -358,7 +358,7 @@ int passthrough_readdir(
 	return rc;
 }
 
-/* --- extended attributes --------------------------------------------------------------------- */
+/* --- extended attributes --- */
 
 /* Only user.*: security.*, trusted.* and system.* would act on the host. */
 static bool xattr_allowed(const char *name)

@@ -14,7 +14,7 @@ enum {
 	WALK_STEPS = WALK_PASSES * PATH_MAX / 2,
 };
 
-/* --- identity -------------------------------------------------------------------------------- */
+/* --- identity --- */
 
 static struct node_key key_of(const struct statx *st)
 {
@@ -89,7 +89,7 @@ static void hash_remove(struct nodes *t, struct node *n)
 	t->hashed_count--;
 }
 
-/* --- descriptors ----------------------------------------------------------------------------- */
+/* --- descriptors --- */
 
 static void lru_remove(struct node *n)
 {
@@ -142,7 +142,7 @@ static void install_fd(struct nodes *t, struct node *n, int fd)
 		evict(t, t->fds_max - t->fds_max / 8);
 }
 
-/* --- life ------------------------------------------------------------------------------------ */
+/* --- life --- */
 
 static void set_pinned(struct nodes *t, struct node *n, bool pinned)
 {
@@ -265,7 +265,7 @@ int node_found(struct nodes *t, struct node *parent, const char *name, const str
 	return rc;
 }
 
-/* --- opening by name ------------------------------------------------------------------------- */
+/* --- opening by name --- */
 
 struct way {
 	struct node *from, *to; /* from has a descriptor; both held as a user */
@@ -414,7 +414,7 @@ int node_stat(struct nodes *t, struct node *n, struct statx *st)
 	return statx(fd, "", AT_EMPTY_PATH, NODE_STATX, st) < 0 ? -errno : 0;
 }
 
-/* --- names that change ----------------------------------------------------------------------- */
+/* --- names that change --- */
 
 void node_pin(
 	struct nodes *t, struct node *parent, int parent_fd, const char *name, struct node **out)
@@ -465,7 +465,7 @@ void node_moved(struct nodes *t, struct node *parent, int parent_fd, const char 
 	pthread_mutex_unlock(&t->lock);
 }
 
-/* --- handles --------------------------------------------------------------------------------- */
+/* --- handles --- */
 
 static struct handle *handle_alloc(struct node *node, int fd, bool dir, bool writable)
 {
@@ -547,7 +547,7 @@ int handle_close(struct nodes *t, uint64_t id, uint64_t node, bool dir)
 	return 0;
 }
 
-/* --- restoring: nobody else is there --------------------------------------------------------- */
+/* --- restoring: nobody else is there --- */
 
 int node_restore(struct nodes *t, uint64_t id, struct node **out)
 {
@@ -606,7 +606,7 @@ void nodes_restored(struct nodes *t)
 			reap(t, t->ids.slots[i].item);
 }
 
-/* --- the table ------------------------------------------------------------------------------- */
+/* --- the table --- */
 
 int nodes_init(struct nodes *t, int root_fd, unsigned fds_max, struct error *err)
 {

@@ -36,7 +36,7 @@
 	typedef int##bits##_t S __attribute__((unused));                                           \
 	enum { W = bits }
 
-/* --- integers ---------------------------------------------------------------------------------- */
+/* --- integers --- */
 #define BINARY_RR(id, bits, expr)                                                                  \
 	L_##id##_##bits : {                                                                        \
 		TYPES(bits);                                                                       \
@@ -164,7 +164,7 @@
 		NEXT(2);                                                                           \
 	}
 
-/* --- memory ------------------------------------------------------------------------------------ */
+/* --- memory --- */
 #define GUEST(bits, p) (*(volatile guest##bits *)(p))
 typedef uint8_t guest8;
 typedef uint16_t guest16 __attribute__((aligned(1)));
@@ -199,7 +199,7 @@ typedef uint64_t guest64 __attribute__((aligned(1)));
 		NEXT(4);                                                                           \
 	}
 
-/* --- floating point ---------------------------------------------------------------------------- */
+/* --- floating point --- */
 #define FP_CALL(from, to)                                                                          \
 	L_FP_##from##_##to : {                                                                     \
 		interp_fp_fn *fn = (interp_fp_fn *)(uintptr_t)IMM;                                 \

@@ -118,7 +118,7 @@ static double sqrt_host_64(double x)
 DEFINE_ARITHMETIC(fsqrt, 32, IR_F32, float, , sqrt_host_32(x), softfloat_sqrt(&s, t, a))
 DEFINE_ARITHMETIC(fsqrt, 64, IR_F64, double, , sqrt_host_64(x), softfloat_sqrt(&s, t, a))
 
-/* --- fused multiply-add ----------------------------------------------------------------------- */
+/* --- fused multiply-add --- */
 /* The sign changes that make the four ops of one: of the product, of the addend. */
 #define SIGN_32 UINT64_C(0x80000000)
 #define SIGN_64 UINT64_C(0x8000000000000000)
@@ -176,8 +176,7 @@ DEFINE_FMA(fmsub, 64, IR_F64, 0, SIGN_64)
 DEFINE_FMA(fnmadd, 64, IR_F64, SIGN_64, SIGN_64)
 DEFINE_FMA(fnmsub, 64, IR_F64, SIGN_64, 0)
 
-/* --- comparisons: integer work, faster than asking the FPU to be quiet --------------------------
- */
+/* --- comparisons: integer work, faster than asking the FPU to be quiet --- */
 static void raise_invalid(struct cpu_head *h)
 {
 	h->fp_flags |= FE_INVALID;
@@ -234,8 +233,7 @@ DEFINE_MINMAX(fmax, 32, IR_F32, true)
 DEFINE_MINMAX(fmin, 64, IR_F64, false)
 DEFINE_MINMAX(fmax, 64, IR_F64, true)
 
-/* --- conversions -------------------------------------------------------------------------------
- */
+/* --- conversions --- */
 static uint64_t f32_to_f64(struct cpu_head *h, unsigned aux, uint64_t a, uint64_t b, uint64_t c)
 {
 	float x = f32(a);

@@ -83,7 +83,7 @@ static const struct ir_ins *at(const struct interp_lowerer *l, ir_ref r)
 	return &l->f->ins[r];
 }
 
-/* --- analysis -------------------------------------------------------------------------------- */
+/* --- analysis --- */
 
 /* Truncations and bit casts are the same bytes: the value that holds them. */
 static ir_ref resolve(const struct interp_lowerer *l, ir_ref r)
@@ -262,7 +262,7 @@ static void find_neighbours(struct interp_lowerer *l, const struct ir_block *b)
 	}
 }
 
-/* --- placing values -------------------------------------------------------------------------- */
+/* --- placing values --- */
 
 static uint16_t take_temp(struct interp_lowerer *l)
 {
@@ -318,7 +318,7 @@ static uint16_t place_result(struct interp_lowerer *l, ir_ref r)
 	return v->where;
 }
 
-/* --- writing code ---------------------------------------------------------------------------- */
+/* --- writing code --- */
 
 static void word(struct interp_lowerer *l, uint64_t w)
 {
@@ -607,8 +607,7 @@ static void lower_call(struct interp_lowerer *l, ir_ref r)
 	release_unused(l, r);
 }
 
-/* --- ends of a block ---------------------------------------------------------------------------
- */
+/* --- ends of a block --- */
 
 static void edge(struct interp_lowerer *l, uint64_t to)
 {

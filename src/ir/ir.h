@@ -145,8 +145,9 @@ struct ir_func {
 	ir_ref const_cache[IR_CONST_CACHE]; /* the builder's: constants of the current block */
 };
 
-/* --- building (ir/build.c) ------------------------------------------------------------------
- * Builders fold constants and simple identities as they go, and return an existing constant
+/* --- building (ir/build.c) --- */
+
+/* Builders fold constants and simple identities as they go, and return an existing constant
  * where there is one. Types of arguments are checked by the verifier, not here. */
 void ir_func_init(struct ir_func *f, const struct ir_target *target, struct arena *arena, uint64_t pc);
 unsigned ir_block_begin(struct ir_func *f, uint64_t pc); /* returns the block's id */
@@ -188,14 +189,14 @@ bool ir_type_is_float(enum ir_type t);
 const char *ir_type_name(enum ir_type t);
 uint64_t ir_type_mask(enum ir_type t); /* the bits of a value of the type */
 
-/* --- checking and printing ------------------------------------------------------------------- */
+/* --- checking and printing --- */
 /* 0, or -EBADMSG naming the instruction and the broken rule. */
 int ir_verify(const struct ir_func *f, struct error *err);
 void ir_print(const struct ir_func *f, struct strbuf *out);
 /* Reads what ir_print wrote (for tests of passes). */
 int ir_parse(struct ir_func *f, const char *text, struct error *err);
 
-/* --- passes (ir/pass_*.c, one file each); each keeps a verified function verified -------------- */
+/* --- passes (ir/pass_*.c, one file each); each keeps a verified function verified --- */
 typedef void ir_pass_fn(struct ir_func *f);
 struct ir_pass {
 	const char *name; /* for dump options */

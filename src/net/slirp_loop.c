@@ -85,7 +85,7 @@ static bool is_crowded(struct slirp_loop *l)
 	return l->crowded || l->sockets + SOCKETS_SPARE > l->sockets_max;
 }
 
-/* --- frames to the guest ---------------------------------------------------------------------- */
+/* --- frames to the guest --- */
 
 /* False when the socket is full. Any other failure loses the frame, as a wire would. */
 static bool send_frame(struct slirp_loop *l, const void *bytes, size_t len)
@@ -132,7 +132,7 @@ static ssize_t on_send_packet(const void *buf, size_t len, void *opaque)
 	return (ssize_t)len;
 }
 
-/* --- libslirp's other callbacks --------------------------------------------------------------- */
+/* --- libslirp's other callbacks --- */
 
 static void on_guest_error(const char *msg, void *opaque)
 {
@@ -237,7 +237,7 @@ static int on_get_revents(int index, void *opaque)
 	return events;
 }
 
-/* --- setting up ------------------------------------------------------------------------------- */
+/* --- setting up --- */
 
 static struct in_addr ipv4(const char *text)
 {
@@ -374,7 +374,7 @@ void slirp_loop_free(struct slirp_loop *l)
 	free(l);
 }
 
-/* --- running ---------------------------------------------------------------------------------- */
+/* --- running --- */
 
 static void receive_frames(struct slirp_loop *l)
 {

@@ -14,7 +14,7 @@
 #define PANIC_SILENCE_NS (NS_PER_SEC / 2)
 enum { CONSOLE_FLUSH_MS = 200 };
 
-/* --- I/O threads ----------------------------------------------------------------------------- */
+/* --- I/O threads --- */
 
 int vm_io_new(struct vm *vm, const char *name, struct loop **out, struct error *err)
 {
@@ -82,7 +82,7 @@ static void close_fd(int fd)
 		close(fd);
 }
 
-/* --- the end --------------------------------------------------------------------------------- */
+/* --- the end --- */
 
 static void wake_end(struct vm *vm)
 {
@@ -170,7 +170,7 @@ void vm_stop(struct vm *vm, const char *reason)
 	finish(vm, VM_END_STOPPED, reason ? reason : "stopped");
 }
 
-/* --- life ------------------------------------------------------------------------------------ */
+/* --- life --- */
 
 /* Memory is taken as the guest touches it; what the host does not have at all would end the monitor
  * at some later moment. */

@@ -198,7 +198,7 @@ static void generate(struct ir_func *f, struct arena *arena, unsigned length)
 	f->insns = 1;
 }
 
-/* --- the interpreter's surroundings ---------------------------------------------------------------- */
+/* --- the interpreter's surroundings --- */
 static uint8_t memory[2][MEMORY] __attribute__((aligned(4096)));
 
 static bool fault(void *cpu, uint64_t addr)

@@ -20,8 +20,7 @@ struct gen {
 	int row;
 };
 
-/* --- random values -------------------------------------------------------------------------------
- */
+/* --- random values --- */
 static uint64_t rnd(struct gen *g)
 {
 	/* splitmix64 */
@@ -126,8 +125,7 @@ static uint64_t interesting_float(struct gen *g)
 	return chance(g, 8) ? boxed ^ UINT64_C(1) << (32 + below(g, 32)) : boxed;
 }
 
-/* --- emitting ------------------------------------------------------------------------------------
- */
+/* --- emitting --- */
 static uint64_t here(const struct gen *g)
 {
 	return BASE + g->code.len;
@@ -197,8 +195,7 @@ static void patch(struct gen *g, uint64_t at, uint32_t w, unsigned n)
 		g->code.items[at - BASE + i] = (uint8_t)(w >> 8 * i);
 }
 
-/* --- the program's own code
- * ------------------------------------------------------------------------ */
+/* --- the program's own code --- */
 enum { VAR_INPUT = 0, VAR_RECORD = 8, VAR_END = 16, VAR_CURRENT = 24, VARS_BYTES = 32 };
 #define REC(field) ((int)offsetof(struct rp_record, field))
 #define INP(field) ((int)offsetof(struct rp_input, field))
@@ -349,8 +346,7 @@ static uint64_t emit_start(struct gen *g, uint64_t stack, uint64_t action, uint6
 	return at;
 }
 
-/* --- random instructions
- * ----------------------------------------------------------------------------- */
+/* --- random instructions --- */
 bool randprog_knows(unsigned row)
 {
 	static const char *const unknown[] = {"Zicond", "Zicbom", "Zicboz", "Zawrs"};
@@ -626,8 +622,7 @@ static void emit_block(struct gen *g, struct rp_input *input, uint64_t record)
 	settle_jumps(g, &b);
 }
 
-/* --- putting it together
- * --------------------------------------------------------------------------------- */
+/* --- putting it together --- */
 static uint64_t random_fcsr(struct gen *g)
 {
 	uint64_t frm = chance(g, 4) ? 5 + below(g, 3) : chance(g, 40) ? 0 : below(g, 5);

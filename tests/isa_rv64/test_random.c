@@ -46,8 +46,7 @@ static bool run_qemu(const struct randprog *p, void *out, size_t count)
 	       at == (char *)out + count;
 }
 
-/* --- our machine
- * ------------------------------------------------------------------------------------ */
+/* --- our machine --- */
 struct run {
 	const struct randprog *p;
 	struct memory *memory;
@@ -125,8 +124,7 @@ static bool run_ours(const struct randprog *p, void *out, size_t count)
 	return ended && r.status == 0;
 }
 
-/* --- comparison
- * -------------------------------------------------------------------------------------- */
+/* --- comparison --- */
 static void print_block(const struct randprog *p, const struct rp_record *r)
 {
 	struct strbuf line _strbuf_ = STRBUF_INIT;

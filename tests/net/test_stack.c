@@ -98,8 +98,7 @@ static int connected(int type, const char *addr, uint16_t port)
 	return -1;
 }
 
-/* --- a server: one thread, accepts `count` connections -----------------------------------------
- */
+/* --- a server: one thread, accepts `count` connections --- */
 
 enum serve { SERVE_PATTERN, SERVE_SINK, SERVE_ECHO };
 
@@ -173,8 +172,7 @@ static void served(struct server *v)
 	close(v->fd);
 }
 
-/* --- what the guest does -----------------------------------------------------------------------
- */
+/* --- what the guest does --- */
 
 struct job {
 	const char *addr;
@@ -257,8 +255,7 @@ static void guest_many(void *arg)
 	}
 }
 
-/* --- tests -------------------------------------------------------------------------------------
- */
+/* --- tests --- */
 
 static void download_is_byte_exact(void)
 {

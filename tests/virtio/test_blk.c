@@ -375,8 +375,7 @@ static void state_round_trip(void)
 	guest_done(&b.g);
 }
 
-/* --- queues on threads of their own, with resets at any moment ---------------------------------
- */
+/* --- queues on threads of their own, with resets at any moment --- */
 
 static void *run_loop(void *loop)
 {

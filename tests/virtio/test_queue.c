@@ -115,7 +115,7 @@ static struct echo *echo_guest(struct guest *g)
 	return e;
 }
 
-/* --- rings ------------------------------------------------------------------------------------ */
+/* --- rings --- */
 
 /* One exchange of `bytes` bytes in two out and two in buffers. */
 static bool exchange(struct drv_queue *q, uint64_t out, uint64_t in, uint32_t bytes, uint8_t seed)
@@ -319,7 +319,7 @@ static void long_chains(void)
 	guest_done(&g);
 }
 
-/* --- what the guest does wrong ---------------------------------------------------------------- */
+/* --- what the guest does wrong --- */
 
 static uint64_t bad_mem;
 struct bad {
@@ -532,7 +532,7 @@ static void indirect_needs_negotiation(void)
 	guest_done(&g);
 }
 
-/* --- the core --------------------------------------------------------------------------------- */
+/* --- the core --- */
 
 static void negotiation(void)
 {
@@ -776,7 +776,7 @@ static void a_late_chain_is_seen(void)
 	}
 }
 
-/* --- two threads ------------------------------------------------------------------------------ */
+/* --- two threads --- */
 
 static void *run_loop(void *loop)
 {
@@ -844,7 +844,7 @@ static void nothing_is_lost_between_threads(void)
 	}
 }
 
-/* --- saved state ------------------------------------------------------------------------------ */
+/* --- saved state --- */
 
 static void save(struct guest *g, struct strbuf *out)
 {

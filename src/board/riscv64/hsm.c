@@ -117,7 +117,7 @@ struct sbi_result sbi_hsm(struct sbi *call)
 	}
 }
 
-/* --- the monitor's side ---------------------------------------------------------------------- */
+/* --- the monitor's side --- */
 
 static bool runs(const struct riscv_hart *h)
 {

@@ -41,7 +41,7 @@ struct sbi {
 
 void sbi_call(struct riscv_machine *m, struct vcpu *v, struct rv64_cpu *cpu);
 
-/* --- for the extensions ---------------------------------------------------------------------- */
+/* --- for the extensions --- */
 
 /* Harts of a mask as SBI passes it (chapter 3: hart_mask, hart_mask_base), bit per hart id. */
 int sbi_hart_mask(const struct riscv_machine *m, uint64_t mask, uint64_t base, uint64_t *out);

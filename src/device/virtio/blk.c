@@ -86,7 +86,7 @@ struct request {
 	struct virtio_chain chain;
 };
 
-/* --- requests --------------------------------------------------------------------------------- */
+/* --- requests --- */
 
 /* Copies [skip, skip + bytes) of an iovec's bytes as an iovec; returns its length. */
 static int slice(
@@ -265,7 +265,7 @@ static void blk_notify(void *dev, unsigned index)
 		virtio_queue_again(vq);
 }
 
-/* --- the device ------------------------------------------------------------------------------- */
+/* --- the device --- */
 
 static void blk_config_read(void *dev, uint8_t *config)
 {

@@ -80,7 +80,7 @@ static struct virtio_queue *tx_queue(struct port *p)
 	return virtio_queue_get(p->console->device, p->index ? 3 + p->index * 2 : 1);
 }
 
-/* --- control messages ------------------------------------------------------------------------- */
+/* --- control messages --- */
 
 static size_t control_message(struct port *p, enum control_event event, uint8_t *out)
 {
@@ -140,7 +140,7 @@ static void tell(struct port *p, unsigned events)
 	pump_control(p->console);
 }
 
-/* --- descriptors ------------------------------------------------------------------------------ */
+/* --- descriptors --- */
 
 static void update_watches(struct port *p)
 {
@@ -196,7 +196,7 @@ static void in_ended(struct port *p)
 	ended(p);
 }
 
-/* --- data ------------------------------------------------------------------------------------- */
+/* --- data --- */
 
 enum step { STEP_AGAIN, STEP_BLOCKED, STEP_ENDED };
 
@@ -302,7 +302,7 @@ static void on_fd(void *opaque, int fd, uint32_t events)
 		pump_tx(p);
 }
 
-/* --- what the driver says --------------------------------------------------------------------- */
+/* --- what the driver says --- */
 
 static void control_received(struct console *c, uint32_t id, uint16_t event, uint16_t value)
 {
@@ -359,7 +359,7 @@ static void console_notify(void *dev, unsigned q)
 		pump_rx(&c->ports[q < 2 ? 0 : (q - 2) / 2]);
 }
 
-/* --- the device ------------------------------------------------------------------------------- */
+/* --- the device --- */
 
 static void console_config_read(void *dev, uint8_t *config)
 {

@@ -134,7 +134,7 @@ static void link_down(struct net *n)
 	}
 }
 
-/* --- receiving -------------------------------------------------------------------------------- */
+/* --- receiving --- */
 
 static bool table_has(const struct mac_table *t, const uint8_t *mac)
 {
@@ -264,7 +264,7 @@ static void serve_rx(struct net *n)
 	update_watch(n);
 }
 
-/* --- transmitting ----------------------------------------------------------------------------- */
+/* --- transmitting --- */
 
 /* Copies the frame of a transmit chain to tx_frame and finishes it. Its length; 0: it is to be
  * dropped (what an offload was not negotiated for, or too long). */
@@ -334,7 +334,7 @@ static void serve_tx(struct net *n)
 	update_watch(n);
 }
 
-/* --- control queue ---------------------------------------------------------------------------- */
+/* --- control queue --- */
 
 /* Reads one table of 5.1.6.5.2 from *at on; false when the command does not hold all of it. */
 static bool read_mac_table(const struct virtio_chain *c, uint64_t *at, struct mac_table *out)
@@ -404,7 +404,7 @@ static void serve_ctrl(struct net *n)
 	virtio_queue_signal(n->ctrl);
 }
 
-/* --- the class -------------------------------------------------------------------------------- */
+/* --- the class --- */
 
 static void net_on_socket(void *opaque, int fd, uint32_t events)
 {

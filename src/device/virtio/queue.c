@@ -71,7 +71,7 @@ int queue_broken(struct virtio_queue *vq, const char *fmt, ...)
 	return -EBADMSG;
 }
 
-/* --- chains ----------------------------------------------------------------------------------- */
+/* --- chains --- */
 
 static void chain_grow(struct virtio_queue *vq, struct virtio_chain *chain)
 {
@@ -177,7 +177,7 @@ static void chain_mark_written(
 	}
 }
 
-/* --- the device's side ------------------------------------------------------------------------ */
+/* --- the device's side --- */
 
 bool virtio_queue_ready(struct virtio_queue *vq)
 {
@@ -255,7 +255,7 @@ bool virtio_queue_notify_enable(struct virtio_queue *vq)
 	return vq->ring->has_buffers(vq);
 }
 
-/* --- saved state ------------------------------------------------------------------------------ */
+/* --- saved state --- */
 
 static void state_gpa(struct state *s, const char *tag, gpa_t *addr)
 {
@@ -296,7 +296,7 @@ void queue_state(struct virtio_queue *vq, struct state *s, uint64_t features)
 	}
 }
 
-/* --- iovecs ----------------------------------------------------------------------------------- */
+/* --- iovecs --- */
 
 /* Calls for each piece of [offset, offset + len): copies to or from flat memory. */
 static size_t iov_copy(const struct iovec *iov, unsigned n, uint64_t offset, uint8_t *flat,

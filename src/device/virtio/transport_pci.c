@@ -86,7 +86,7 @@ struct virtio_pci {
 	uint16_t queue_select;
 };
 
-/* --- interrupts ------------------------------------------------------------------------------- */
+/* --- interrupts --- */
 
 static void raise_isr(struct virtio_pci *t, uint8_t bit)
 {
@@ -131,7 +131,7 @@ static uint8_t isr_read(struct virtio_pci *t)
 	return isr;
 }
 
-/* --- common configuration --------------------------------------------------------------------- */
+/* --- common configuration --- */
 
 static void put(uint8_t *image, enum common_field field, uint64_t value)
 {
@@ -257,7 +257,7 @@ static void common_write(struct virtio_pci *t, uint64_t offset, unsigned bytes, 
 	pthread_mutex_unlock(&t->lock);
 }
 
-/* --- the BAR ---------------------------------------------------------------------------------- */
+/* --- the BAR --- */
 
 static uint64_t bar_read(void *opaque, unsigned bar, uint64_t offset, unsigned bytes)
 {
@@ -297,7 +297,7 @@ static void bar_write(void *opaque, unsigned bar, uint64_t offset, unsigned byte
 	}
 }
 
-/* --- configuration space ---------------------------------------------------------------------- */
+/* --- configuration space --- */
 
 /* Is this an access of the window into the BAR (4.1.4.9), and does it make sense? */
 static bool window_selected(
@@ -359,7 +359,7 @@ static void add_capabilities(struct virtio_pci *t)
 	t->pci_cap = add_cap(t, CAP_PCI, 0, 0, 0, CAP_EXTRA_BYTES, writable);
 }
 
-/* --- life ------------------------------------------------------------------------------------- */
+/* --- life --- */
 
 static void transport_reset(void *opaque)
 {

@@ -137,7 +137,7 @@ bool virtio_running(struct virtio_device *d)
 	       !atomic_load(&d->reset_pending);
 }
 
-/* --- interrupts ------------------------------------------------------------------------------- */
+/* --- interrupts --- */
 
 void virtio_config_changed(struct virtio_device *d)
 {
@@ -177,7 +177,7 @@ void virtio_queue_signal(struct virtio_queue *vq)
 		d->transport->queue_interrupt(d->transport_opaque, vq->index);
 }
 
-/* --- notifications ---------------------------------------------------------------------------- */
+/* --- notifications --- */
 
 static void serve_queue(void *opaque)
 {
@@ -208,7 +208,7 @@ void virtio_queue_again(struct virtio_queue *vq)
 	virtio_device_notify(vq->device, vq->index);
 }
 
-/* --- status ----------------------------------------------------------------------------------- */
+/* --- status --- */
 
 /* Any thread that is the loop's; the device's lock is held. */
 static void start_locked(struct virtio_device *d)
@@ -313,7 +313,7 @@ void virtio_device_set_status(struct virtio_device *d, uint8_t value)
 		loop_post(d->loop, reset_on_loop, d);
 }
 
-/* --- features and configuration --------------------------------------------------------------- */
+/* --- features and configuration --- */
 
 uint64_t virtio_device_accepted(struct virtio_device *d)
 {
@@ -364,7 +364,7 @@ void virtio_device_config_write(
 	pthread_mutex_unlock(&d->lock);
 }
 
-/* --- queue registers -------------------------------------------------------------------------- */
+/* --- queue registers --- */
 
 bool virtio_queue_registers_get(
 	struct virtio_device *d, unsigned q, struct virtio_queue_registers *out)
@@ -451,7 +451,7 @@ void virtio_queue_ask_reset(struct virtio_device *d, unsigned q)
 		loop_post(vq->loop, queue_reset_on_loop, vq);
 }
 
-/* --- saved state ------------------------------------------------------------------------------ */
+/* --- saved state --- */
 
 static void restore_started(struct virtio_device *d, struct state *s, uint8_t status)
 {

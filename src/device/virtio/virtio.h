@@ -90,7 +90,7 @@ bool virtio_running(struct virtio_device *d); /* DRIVER_OK and neither failed no
 void virtio_config_changed(
 	struct virtio_device *d); /* raises the configuration interrupt [any thread] */
 
-/* --- queues: split and packed rings look the same from here ----------------------------------- */
+/* --- queues: split and packed rings look the same from here --- */
 
 /* One buffer the driver made available. The first `out_count` of iov are for the device to read,
  * the next `in_count` for it to write; all are valid host memory, none is empty. Owned by the

@@ -19,7 +19,7 @@
 #include "device/virtio/devices.h"
 #include "device/virtio/vsock_conn.h"
 
-/* --- telling the guest ----------------------------------------------------------------------- */
+/* --- telling the guest --- */
 
 static bool resets_full(const struct vsock *v)
 {
@@ -229,7 +229,7 @@ void vsock_pump(struct vsock *v)
 		virtio_queue_again(rx);
 }
 
-/* --- packets of the guest -------------------------------------------------------------------- */
+/* --- packets of the guest --- */
 
 static void guest_requests(struct vsock *v, const struct vsock_header *h)
 {
@@ -391,7 +391,7 @@ static void tx_serve(struct vsock *v)
 	vsock_pump(v);
 }
 
-/* --- the device ------------------------------------------------------------------------------ */
+/* --- the device --- */
 
 static void send_event(struct vsock *v)
 {

@@ -9,7 +9,7 @@
 
 #include "base/log.h"
 
-/* --- the table of connections ---------------------------------------------------------------- */
+/* --- the table of connections --- */
 
 static struct conn **bucket_of(struct vsock *v, uint32_t guest_port, uint32_t host_port)
 {
@@ -132,7 +132,7 @@ uint32_t vsock_conn_credit(const struct conn *c)
 	return in_flight < c->peer_alloc ? c->peer_alloc - in_flight : 0;
 }
 
-/* --- from the guest to the socket ------------------------------------------------------------ */
+/* --- from the guest to the socket --- */
 
 static void conn_forwarded(struct conn *c, size_t n)
 {
@@ -250,7 +250,7 @@ void vsock_conn_receive(struct conn *c, const struct virtio_chain *chain, uint32
 	vsock_conn_watch(c);
 }
 
-/* --- sockets --------------------------------------------------------------------------------- */
+/* --- sockets --- */
 
 /* What c waits for. A socket that waits for nothing is not watched: a hang-up cannot be masked. */
 void vsock_conn_watch(struct conn *c)

@@ -3,8 +3,7 @@
 #include "isa/fpu.h"
 #include "isa/rv64/internal.h"
 
-/* --- floating point -----------------------------------------------------------------------------
- */
+/* --- floating point --- */
 static const struct {
 	int host;
 	uint32_t guest;
@@ -65,8 +64,7 @@ static void write_fcsr(struct rv64_cpu *c, uint64_t v, uint64_t touched)
 	rv64_set_frm(c, (uint32_t)v >> 5 & 7);
 }
 
-/* --- counters; one cycle is one instruction
- * --------------------------------------------------------- */
+/* --- counters; one cycle is one instruction --- */
 static uint64_t read_insns(struct rv64_cpu *c)
 {
 	return c->head.insns_retired;
@@ -80,8 +78,7 @@ static uint64_t read_zero(struct rv64_cpu *c)
 	return 0;
 }
 
-/* --- supervisor ---------------------------------------------------------------------------------
- */
+/* --- supervisor --- */
 uint64_t rv64_sstatus(const struct rv64_cpu *c)
 {
 	return c->sstatus | SSTATUS_UXL | (uint64_t)c->fs << SSTATUS_FS_SHIFT |
@@ -173,8 +170,7 @@ static void write_stimecmp(struct rv64_cpu *c, uint64_t v, uint64_t touched)
 	rv64_set_stimecmp(c, v);
 }
 
-/* --- the table, by number
- * ------------------------------------------------------------------------- */
+/* --- the table, by number --- */
 #define COUNTER (CSR_READ_ONLY | CSR_COUNTER)
 #define HPM(n)                                                                                     \
 	{                                                                                          \
@@ -248,8 +244,7 @@ const struct rv64_csr *rv64_csr_find(unsigned number)
 	return NULL;
 }
 
-/* --- called from translated code; the lifter has checked existence and privilege
- * -------------------- */
+/* --- called from translated code; the lifter has checked existence and privilege --- */
 static uint64_t access_csr(struct rv64_cpu *c, uint64_t what, uint64_t operand)
 {
 	const struct rv64_csr *csr = rv64_csr_find(what & 0xfff);

@@ -33,7 +33,7 @@ static inline uint64_t next_pc(const struct rv64_lift *l, const struct rv64_insn
 	return l->pc + i->bytes;
 }
 
-/* --- integer registers ----------------------------------------------------------------------- */
+/* --- integer registers --- */
 static inline ir_ref get_x(struct rv64_lift *l, unsigned r)
 {
 	return r ? ir_get(l->f, SLOT_X + r) : k64(l, 0);
@@ -66,7 +66,7 @@ static inline ir_ref address(struct rv64_lift *l, const struct rv64_insn *i)
 	return bin64(l, IR_ADD, get_x(l, i->rs1), k64(l, (uint64_t)(int64_t)i->imm));
 }
 
-/* --- ends of a block ------------------------------------------------------------------------- */
+/* --- ends of a block --- */
 static inline void end_illegal(struct rv64_lift *l, const struct rv64_insn *i)
 {
 	ir_trap(l->f, RV64_CAUSE_ILLEGAL, k64(l, i->raw));

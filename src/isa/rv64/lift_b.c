@@ -7,7 +7,7 @@ static ir_ref zext_w(struct rv64_lift *l, unsigned r)
 	return ir_un(l->f, IR_ZEXT, IR_I64, get_w(l, r));
 }
 
-/* --- Zba ------------------------------------------------------------------------------------- */
+/* --- Zba --- */
 static void shift_add(struct rv64_lift *l, const struct rv64_insn *i, ir_ref a, unsigned shift)
 {
 	set_x(l, i->rd, bin64(l, IR_ADD, bin64(l, IR_SHL, a, k64(l, shift)), get_x(l, i->rs2)));
@@ -45,7 +45,7 @@ LIFT(slli_uw)
 	set_x(l, i->rd, bin64(l, IR_SHL, zext_w(l, i->rs1), k64(l, (uint64_t)i->imm)));
 }
 
-/* --- Zbb ------------------------------------------------------------------------------------- */
+/* --- Zbb --- */
 static void reg64(struct rv64_lift *l, const struct rv64_insn *i, enum ir_op op)
 {
 	set_x(l, i->rd, bin64(l, op, get_x(l, i->rs1), get_x(l, i->rs2)));
@@ -177,8 +177,7 @@ LIFT(rev8)
 	count64(l, i, IR_BSWAP);
 }
 
-/* --- Zbc: rare enough to be calls --------------------------------------------------------------
- */
+/* --- Zbc: rare enough to be calls --- */
 static void call2(struct rv64_lift *l, const struct rv64_insn *i, unsigned helper)
 {
 	set_x(l, i->rd, ir_call(l->f, helper, get_x(l, i->rs1), get_x(l, i->rs2), IR_NONE));
@@ -217,8 +216,7 @@ uint64_t rv64_helper_clmulr(void *cpu, uint64_t a, uint64_t b, uint64_t c)
 	return (uint64_t)(carryless(a, b) >> 63);
 }
 
-/* --- Zbs: the bit number is taken modulo 64 ------------------------------------------------------
- */
+/* --- Zbs: the bit number is taken modulo 64 --- */
 static ir_ref bit(struct rv64_lift *l, ir_ref number)
 {
 	return bin64(l, IR_SHL, k64(l, 1), number);
@@ -268,7 +266,7 @@ LIFT(bexti)
 	extract(l, i, imm_number(l, i));
 }
 
-/* --- Zicond ---------------------------------------------------------------------------------- */
+/* --- Zicond --- */
 static void zero_if(struct rv64_lift *l, const struct rv64_insn *i, enum ir_op compare)
 {
 	ir_ref zero = k64(l, 0), cond = ir_cmp(l->f, compare, get_x(l, i->rs2), zero);

@@ -6,7 +6,7 @@
 #define BOX   UINT64_C(0xffffffff00000000)
 #define NAN32 UINT64_C(0x7fc00000)
 
-/* --- state and rounding ----------------------------------------------------------------------- */
+/* --- state and rounding --- */
 
 /* False, with the block ended, when floating point is switched off. */
 static bool fp_on(struct rv64_lift *l, const struct rv64_insn *i)
@@ -41,7 +41,7 @@ static bool fp_rounds(struct rv64_lift *l, const struct rv64_insn *i, unsigned *
 	return fp_writes(l, i);
 }
 
-/* --- registers -------------------------------------------------------------------------------- */
+/* --- registers --- */
 static ir_ref get_d(struct rv64_lift *l, unsigned r)
 {
 	return ir_get(l->f, SLOT_F + r);
@@ -81,8 +81,7 @@ static void set_f(struct rv64_lift *l, unsigned r, enum ir_type type, ir_ref v)
 		set_bits32(l, r, ir_un(l->f, IR_BITCAST, IR_I32, v));
 }
 
-/* --- loads, stores, moves of bits ---------------------------------------------------------------
- */
+/* --- loads, stores, moves of bits --- */
 LIFT(flw)
 {
 	if (!fp_on(l, i))
@@ -131,8 +130,7 @@ LIFT(fmv_d_x)
 		set_bits64(l, i->rd, get_x(l, i->rs1));
 }
 
-/* --- arithmetic, in both precisions -------------------------------------------------------------
- */
+/* --- arithmetic, in both precisions --- */
 static void arithmetic(
 	struct rv64_lift *l, const struct rv64_insn *i, enum ir_op op, enum ir_type type)
 {
@@ -223,8 +221,7 @@ BOTH(fsgnj, sign_inject(l, i, type, SIGN_COPY))
 BOTH(fsgnjn, sign_inject(l, i, type, SIGN_NOT))
 BOTH(fsgnjx, sign_inject(l, i, type, SIGN_XOR))
 
-/* --- conversions --------------------------------------------------------------------------------
- */
+/* --- conversions --- */
 static void to_int(struct rv64_lift *l, const struct rv64_insn *i, enum ir_type from,
 	enum ir_type to, unsigned sign)
 {

@@ -11,8 +11,9 @@ LIFT(auipc)
 	set_x(l, i->rd, k64(l, l->pc + (uint64_t)(int64_t)i->imm));
 }
 
-/* --- jumps ------------------------------------------------------------------------------------
- * x1 and x5 are link registers: table 3 of 2.5.1 says which jumps are calls and returns. */
+/* --- jumps --- */
+
+/* x1 and x5 are link registers: table 3 of 2.5.1 says which jumps are calls and returns. */
 static bool is_link(unsigned r)
 {
 	return r == 1 || r == 5;
@@ -67,7 +68,7 @@ LIFT(bgeu)
 	branch(l, i, IR_GEU);
 }
 
-/* --- loads and stores ------------------------------------------------------------------------ */
+/* --- loads and stores --- */
 static void load(
 	struct rv64_lift *l, const struct rv64_insn *i, enum ir_type type, enum ir_op extend)
 {
@@ -125,7 +126,7 @@ LIFT(sd)
 	store(l, i, IR_I64);
 }
 
-/* --- register with immediate ----------------------------------------------------------------- */
+/* --- register with immediate --- */
 static void imm64(struct rv64_lift *l, const struct rv64_insn *i, enum ir_op op)
 {
 	set_x(l, i->rd, bin64(l, op, get_x(l, i->rs1), k64(l, (uint64_t)(int64_t)i->imm)));
@@ -187,8 +188,7 @@ LIFT(sraiw)
 	imm32(l, i, IR_SAR);
 }
 
-/* --- register with register; shift counts are taken modulo the width, as IR does ---------------
- */
+/* --- register with register; shift counts are taken modulo the width, as IR does --- */
 static void reg64(struct rv64_lift *l, const struct rv64_insn *i, enum ir_op op)
 {
 	set_x(l, i->rd, bin64(l, op, get_x(l, i->rs1), get_x(l, i->rs2)));
@@ -258,7 +258,7 @@ LIFT(sraw)
 	reg32(l, i, IR_SAR);
 }
 
-/* --- fences ---------------------------------------------------------------------------------- */
+/* --- fences --- */
 static void emit_fence(struct rv64_lift *l, unsigned kinds)
 {
 	if (kinds)

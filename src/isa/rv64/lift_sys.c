@@ -4,8 +4,7 @@
 // one of the translation flags.
 #include "isa/rv64/lift.h"
 
-/* --- Zicsr --------------------------------------------------------------------------------------
- */
+/* --- Zicsr --- */
 static bool csr_allowed(const struct rv64_lift *l, const struct rv64_csr *csr, bool writes)
 {
 	if (!csr || (writes && (csr->flags & CSR_READ_ONLY)))
@@ -96,8 +95,7 @@ LIFT(csrrci)
 	csr_access(l, i, CSR_OP_CLEAR, k64(l, i->rs1));
 }
 
-/* --- calls and returns --------------------------------------------------------------------------
- */
+/* --- calls and returns --- */
 LIFT(ecall)
 {
 	if (in_supervisor(l)) {
@@ -143,8 +141,7 @@ uint64_t rv64_helper_sret(void *cpu, uint64_t a, uint64_t b, uint64_t c)
 	return s->sepc;
 }
 
-/* --- waiting ------------------------------------------------------------------------------------
- */
+/* --- waiting --- */
 LIFT(wfi)
 {
 	/* User mode may not stop a hart: it would be trapped after a bounded time, so at once. */
@@ -164,8 +161,7 @@ uint64_t rv64_helper_wfi(void *cpu, uint64_t a, uint64_t b, uint64_t c)
 	return 0;
 }
 
-/* --- fences of code and translations ------------------------------------------------------------
- */
+/* --- fences of code and translations --- */
 LIFT(fence_i)
 {
 	ir_call(l->f, HELPER_FENCE_I, IR_NONE, IR_NONE, IR_NONE);
@@ -201,8 +197,7 @@ uint64_t rv64_helper_sfence_vma(void *cpu, uint64_t addr, uint64_t asid, uint64_
 	return 0;
 }
 
-/* --- Zicbom, Zicboz: in user mode as senvcfg allows
- * ------------------------------------------------ */
+/* --- Zicbom, Zicboz: in user mode as senvcfg allows --- */
 static bool cbo_allowed(struct rv64_lift *l, const struct rv64_insn *i, unsigned flag)
 {
 	if (in_supervisor(l) || (l->flags & flag))

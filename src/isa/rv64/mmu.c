@@ -19,8 +19,7 @@
 
 enum { VPN_BITS = 9, NAPOT_BITS = 4, MAX_RETRIES = 1000 };
 
-/* --- sets of TLBs
- * ----------------------------------------------------------------------------------- */
+/* --- sets of TLBs --- */
 static enum rv64_tlb_mode tlb_mode(const struct rv64_cpu *c)
 {
 	if (c->priv == RV64_USER)
@@ -130,8 +129,7 @@ void rv64_fence_vma(struct rv64_cpu *c, uint64_t start, uint64_t bytes, uint64_t
 	}
 }
 
-/* --- the walk
- * ----------------------------------------------------------------------------------------- */
+/* --- the walk --- */
 static int page_fault(struct rv64_cpu *c, gva_t addr, enum isa_access access)
 {
 	static const uint8_t causes[] = {

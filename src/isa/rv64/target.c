@@ -36,8 +36,7 @@ const char *const rv64_f_names[32] = {"ft0", "ft1", "ft2", "ft3", "ft4", "ft5", 
 	"fs1", "fa0", "fa1", "fa2", "fa3", "fa4", "fa5", "fa6", "fa7", "fs2", "fs3", "fs4", "fs5",
 	"fs6", "fs7", "fs8", "fs9", "fs10", "fs11", "ft8", "ft9", "ft10", "ft11"};
 
-/* --- what is advertised -------------------------------------------------------------------------
- */
+/* --- what is advertised --- */
 #define MULTI_LETTER(X)                                                                            \
 	X(zicbom)                                                                                  \
 	X(zicboz) X(zicntr) X(zicond) X(zicsr) X(zifencei) X(zihintpause) X(zihpm) X(zawrs) X(zba) \
@@ -65,8 +64,7 @@ const char *rv64_isa_string(void)
 			;
 }
 
-/* --- initial state ------------------------------------------------------------------------------
- */
+/* --- initial state --- */
 static void init(void *cpu, unsigned hart_id)
 {
 	struct rv64_cpu *c = cpu;
@@ -101,8 +99,7 @@ void rv64_reset(struct rv64_cpu *c, uint64_t pc, uint64_t hart_id, uint64_t opaq
 	c->x[11] = opaque;
 }
 
-/* --- saved state
- * ---------------------------------------------------------------------------------- */
+/* --- saved state --- */
 
 /* A stream may hold what no guest can write: make it something that a guest could have. */
 static void settle(struct rv64_cpu *c, uint64_t sip, uint32_t fcsr, struct state *s)
@@ -162,8 +159,7 @@ static void visit(void *cpu, struct state *s)
 	state_end(s);
 }
 
-/* --- for people
- * ------------------------------------------------------------------------------------ */
+/* --- for people --- */
 static void print(const void *cpu, struct strbuf *out)
 {
 	const struct rv64_cpu *c = cpu;

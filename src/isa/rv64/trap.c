@@ -53,8 +53,7 @@ void rv64_deliver(void *cpu)
 	enter(c, c->head.fault.cause, c->head.fault.value, c->stvec & ~UINT64_C(3));
 }
 
-/* --- interrupts
- * ----------------------------------------------------------------------------------- */
+/* --- interrupts --- */
 
 /* The timer's own thread may set the line for a deadline that the guest has moved since: the
  * comparison is what counts. */
@@ -116,8 +115,7 @@ bool rv64_wakes(const void *cpu)
 	return pending(c) & c->sie;
 }
 
-/* --- time
- * ------------------------------------------------------------------------------------------ */
+/* --- time --- */
 #define NS_PER_TICK (NS_PER_SEC / RV64_TIMEBASE_HZ)
 
 uint64_t rv64_time(const struct rv64_cpu *c)
