@@ -32,6 +32,7 @@ struct board_config {
 
 /* What is started. Descriptors are read at once and not kept. */
 struct board_boot {
+	const char *kernel_name; /* for messages; or NULL */
 	int kernel_fd;
 	const int *initrd_fds; /* concatenated, each padded to 4 bytes */
 	unsigned initrd_count;

@@ -76,11 +76,34 @@ static int open_input(const char *option, const char *path, int *out, struct err
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return error_errno(err, errno, "--%s %s", option, path);
 	if (!S_ISREG(st.st_mode))
-		return error_set(err, EINVAL, "--%s %s: not a regular file", option, path);
+		return error_set(err, ENOEXEC, "--%s %s: not a regular file", option, path);
 	if (!st.st_size)
-		return error_set(err, EINVAL, "--%s %s: the file is empty", option, path);
+		return error_set(err, ENOEXEC, "--%s %s: the file is empty", option, path);
 	*out = TAKE_FD(fd);
 	return 0;
+}
+
+/* A kernel passes over what it cannot read and panics much later, for want of an init. */
+static int open_initrd(const char *path, int *out, struct error *err)
+{
+	static const struct {
+		const char *bytes;
+		size_t len;
+	} magics[] = {{"070701", 6}, {"070702", 6}, {"\x1f\x8b", 2}, {"\x28\xb5\x2f\xfd", 4},
+		{"\xfd\x37zXZ", 5}, {"\x5d\0\0", 3}, {"BZh", 3}, {"\x89LZO", 4},
+		{"\x02\x21\x4c\x18", 4}};
+	char head[8] = {0};
+	int r = open_input("initrd", path, out, err);
+	if (r < 0)
+		return r;
+	if (pread(*out, head, sizeof(head), 0) < 0)
+		return error_errno(err, errno, "--initrd %s", path);
+	for (size_t i = 0; i < ARRAY_SIZE(magics); i++)
+		if (!memcmp(head, magics[i].bytes, magics[i].len))
+			return 0;
+	error_set(err, ENOEXEC, "--initrd %s: no initramfs", path);
+	error_remedy(err, "a cpio archive of format newc is wanted, as it is or compressed");
+	return -ENOEXEC;
 }
 
 static bool take_suffix(char *s, const char *suffix)
@@ -106,11 +129,14 @@ static int add_disk(struct run *r, const char *spec, struct error *err)
 			error_remedy(err, "make one with: truncate -s 8G %s", path);
 		else if (code == EACCES && !read_only)
 			error_remedy(err, "--disk %s:ro needs no right to write", path);
+		else if (code == EISDIR)
+			error_remedy(err, "--share %s:/mnt shows a directory to the guest", path);
 		return -code;
 	}
 	struct stat st;
 	if (fstat(fd, &st) < 0 || (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode)))
-		return error_set(err, EINVAL, "--disk %s: neither a file nor a block device", path);
+		return error_set(
+			err, ENOTBLK, "--disk %s: neither a file nor a block device", path);
 	if (flock(fd, (read_only ? LOCK_SH : LOCK_EX) | LOCK_NB) < 0) {
 		error_set(err, EBUSY, "--disk %s: in use by another machine", path);
 		error_remedy(err, "stop that machine, or give both of them %s:ro", path);
@@ -157,9 +183,9 @@ static int check_size(struct run *r, struct error *err)
 	format_size(memory, want);
 	format_size(host, have);
 	if (memory > host) {
-		error_set(err, EINVAL, "--memory: %s is more than this host has (%s)", want, have);
+		error_set(err, ENOMEM, "--memory: %s is more than this host has (%s)", want, have);
 		error_remedy(err, "ask for less; `strata doctor` shows what is free");
-		return -EINVAL;
+		return -ENOMEM;
 	}
 	if (memory < 96 * MiB || memory % 4096) {
 		error_set(err, EINVAL, "--memory: %s is not possible", want);
@@ -225,16 +251,19 @@ static int check_options(struct run *r, bool separated, struct error *err)
 				v->env.items[i]);
 	}
 	int e = v->name ? instance_name_check(v->name, err) : 0;
-	if (!e && v->hostname)
-		e = instance_name_check(v->hostname, err);
-	if (!e)
-		e = check_size(r, err);
+	if (e < 0)
+		return error_wrap(err, "--name");
+	e = v->hostname ? instance_name_check(v->hostname, err) : 0;
+	if (e < 0)
+		return error_wrap(err, "--hostname");
+	e = check_size(r, err);
 	if (!e)
 		e = check_network(r, err);
 	if (!e && v->kernel)
 		e = open_input("kernel", v->kernel, &r->guest.kernel_fd, err);
+	r->guest.kernel_name = v->kernel;
 	if (!e && v->initrd)
-		e = open_input("initrd", v->initrd, &r->guest.initrd_fd, err);
+		e = open_initrd(v->initrd, &r->guest.initrd_fd, err);
 	for (size_t i = 0; !e && i < v->disks.len; i++)
 		e = add_disk(r, v->disks.items[i], err);
 	for (size_t i = 0; !e && i < v->shares.len; i++)

@@ -22,7 +22,7 @@ enum option_type {
 	OPTION_FLAG,   /* bool */
 	OPTION_STRING, /* const char * */
 	OPTION_LIST,   /* struct strings: may be given several times */
-	OPTION_UINT,   /* uint64_t */
+	OPTION_UINT,   /* uint64_t, never 0 */
 	OPTION_SIZE,   /* uint64_t bytes: 512M, 2GiB */
 	OPTION_ENUM,   /* const char *, one of choices */
 };

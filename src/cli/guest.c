@@ -81,6 +81,7 @@ static int launch(struct guest *g, const struct instance *instance, const struct
 		.cpus = o->cpus,
 		.memory_bytes = o->memory_bytes,
 		.cmdline = cmdline,
+		.kernel_name = o->kernel_name,
 		.kernel_fd = o->kernel_fd >= 0 ? o->kernel_fd : o->boot->layers[o->boot->kernel].fd,
 		.initrd_fds = {o->initrd_fd >= 0 ? o->initrd_fd
 						 : o->boot->layers[o->boot->initramfs].fd},

@@ -18,6 +18,7 @@ struct guest_share {
 struct guest_options {
 	const struct image *image, *boot;
 	uint64_t cpus, memory_bytes;
+	const char *kernel_name;  /* path of kernel_fd, for messages */
 	int kernel_fd, initrd_fd; /* -1: the boot image's */
 	const char *append;
 	const struct machine_disk *disks;

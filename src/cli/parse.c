@@ -143,6 +143,17 @@ static int store_choice(const struct command *c, const struct option *o, const c
 	return -EINVAL;
 }
 
+/* Zero is how the values tell that an option was left out; no option means anything by it. */
+static int parse_positive(
+	const char *value, int (*parse)(const char *s, uint64_t *out), uint64_t *out)
+{
+	uint64_t v;
+	if (parse(value, &v) || !v)
+		return -EINVAL;
+	*out = v;
+	return 0;
+}
+
 static int store_value(const struct command *c, const struct option *o, const char *value,
 	uint8_t *values, struct error *err)
 {
@@ -159,13 +170,13 @@ static int store_value(const struct command *c, const struct option *o, const ch
 		vec_push((struct strings *)slot, value);
 		break;
 	case OPTION_UINT:
-		r = parse_uint(value, slot);
+		r = parse_positive(value, parse_uint, slot);
 		if (r)
-			error_set(
-				err, EINVAL, "%s: --%s %s: not a number", c->name, o->name, value);
+			error_set(err, EINVAL, "%s: --%s %s: not a number from 1 up", c->name,
+				o->name, value);
 		break;
 	case OPTION_SIZE:
-		r = parse_size(value, slot);
+		r = parse_positive(value, parse_size, slot);
 		if (r) {
 			error_set(err, EINVAL, "%s: --%s %s: not a size", c->name, o->name, value);
 			error_remedy(err, "write bytes with a unit, as in 512M or 2GiB");

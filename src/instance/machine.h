@@ -38,6 +38,7 @@ struct machine_spec {
 	const char *hostname;
 	uint64_t cpus, memory_bytes;
 	const char *cmdline;
+	const char *kernel_name; /* for messages; NULL: the image's own */
 	int kernel_fd;
 	int initrd_fds[4];
 	unsigned n_initrds;

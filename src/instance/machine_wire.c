@@ -87,13 +87,14 @@ json_t *machine_spec_to_json(const struct machine_spec *s, struct fd_list *fds)
 	for (size_t i = 0; i < s->n_publish; i++)
 		json_array_append_new(publish, text(s->publish[i]));
 	return json_pack(
-		"{s:o, s:o, s:I, s:I, s:o, s:o, s:o, s:b, s:o, s:o, s:b, s:o, s:o, s:o, s:o}",
+		"{s:o, s:o, s:I, s:I, s:o, s:o, s:o, s:o, s:b, s:o, s:o, s:b, s:o, s:o, s:o, s:o}",
 		"arch", text(s->arch), "hostname", text(s->hostname), "cpus", (json_int_t)s->cpus,
-		"memory_bytes", (json_int_t)s->memory_bytes, "cmdline", text(s->cmdline), "kernel",
-		add_fd(fds, s->kernel_fd), "initrds", initrds, "agent", (int)s->agent, "disks",
-		disks, "shares", shares_to_json(s, fds), "network", (int)s->network, "publish",
-		publish, "console", add_fd(fds, s->console_fd), "directory", add_fd(fds, s->dir_fd),
-		"lock", add_fd(fds, s->lock_fd));
+		"memory_bytes", (json_int_t)s->memory_bytes, "cmdline", text(s->cmdline),
+		"kernel_name", text(s->kernel_name), "kernel", add_fd(fds, s->kernel_fd), "initrds",
+		initrds, "agent", (int)s->agent, "disks", disks, "shares", shares_to_json(s, fds),
+		"network", (int)s->network, "publish", publish, "console",
+		add_fd(fds, s->console_fd), "directory", add_fd(fds, s->dir_fd), "lock",
+		add_fd(fds, s->lock_fd));
 }
 
 static int get_fd(const json_t *o, const char *key)
@@ -173,6 +174,7 @@ int machine_spec_from_json(const json_t *o, struct machine_spec *out, struct err
 		.cpus = (uint64_t)json_integer_value(json_object_get(o, "cpus")),
 		.memory_bytes = (uint64_t)json_integer_value(json_object_get(o, "memory_bytes")),
 		.cmdline = json_string_value(json_object_get(o, "cmdline")),
+		.kernel_name = json_string_value(json_object_get(o, "kernel_name")),
 		.kernel_fd = get_fd(o, "kernel"),
 		.agent = json_is_true(json_object_get(o, "agent")),
 		.network = json_is_true(json_object_get(o, "network")),

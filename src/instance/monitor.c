@@ -117,6 +117,7 @@ static int make_config(const struct machine_spec *spec, struct vm_config *c, str
 	*c = (struct vm_config){.arch = spec->arch,
 		.cpus = (unsigned)spec->cpus,
 		.memory_bytes = spec->memory_bytes,
+		.kernel_name = spec->kernel_name,
 		.kernel_fd = spec->kernel_fd,
 		.initrd_fds = spec->initrd_fds,
 		.initrd_count = spec->n_initrds,

@@ -266,6 +266,7 @@ int vm_new(struct vm **out, const struct vm_config *config, struct loop *loop, v
 	vm->end_fd = -1;
 	pthread_mutex_init(&vm->panic_lock, NULL);
 	const struct board_boot boot = {
+		.kernel_name = config->kernel_name,
 		.kernel_fd = config->kernel_fd,
 		.initrd_fds = config->initrd_fds,
 		.initrd_count = config->initrd_count,

@@ -34,8 +34,9 @@ struct vm_config {
 	const char *arch; /* "riscv64" */
 	unsigned cpus;
 	uint64_t memory_bytes;
-	int kernel_fd;	       /* Linux Image, gzip of it, or ELF */
-	const int *initrd_fds; /* concatenated in memory, each padded to 4 bytes */
+	const char *kernel_name; /* for messages; or NULL */
+	int kernel_fd;		 /* Linux Image, gzip of it, or ELF */
+	const int *initrd_fds;	 /* concatenated in memory, each padded to 4 bytes */
 	unsigned initrd_count;
 	const void *initrd_extra; /* appended last (the agent's cpio), or NULL */
 	size_t initrd_extra_bytes;

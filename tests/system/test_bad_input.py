@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """What a user can get wrong: one sentence that names the thing and the remedy, the right status."""
+import json
 import os
 import pathlib
+import socket
 
 import machine
 from machine import ARCH, contains, equal, strata
@@ -31,11 +33,47 @@ def test_options():
     refused(*vm("--net", "magic"), status=2, words=["magic", "none", "user"])
     refused(*vm("--share", "/no/such/dir:/x"), words=["/no/such/dir"])
     refused(*vm("--disk", "/no/such/disk"), words=["/no/such/disk"])
+    refused(*vm("--cpus", "65"), status=2, words=["--cpus", "65"])
+    refused(*vm("--memory", "0"), status=2, words=["--memory"])
+    refused(*vm("--memory", "16M"), status=2, words=["--memory", "16 MiB"])
+    refused(*vm("--name", "../x"), status=2, words=["--name", "../x"])
+    refused(*vm("--env", "NAME"), status=2, words=["--env", "NAME=value"])
     refused("frobnicate", status=2, words=["frobnicate", "help"])
 
 
 def test_memory_larger_than_the_hosts():
     refused(*vm("--memory", "900T"), words=["memory"])
+
+
+def stored_kernel():
+    """The boot image's kernel, which the run before this made sure of; None without an image."""
+    home = os.environ.get("STRATA_HOME") or os.path.join(
+        os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share"), "strata")
+    p = strata("image", "inspect", "--arch", "riscv64", "debian-boot:trixie")
+    if p.returncode != 0:
+        return None
+    for layer in json.loads(p.stdout)["manifest"]["layers"]:
+        if ".boot.kernel." in layer["mediaType"]:
+            return os.path.join(home, "images", "blobs", *layer["digest"].split(":"))
+    return None
+
+
+def test_disks_and_initial_ram_disks():
+    with machine.temporary_directory() as d:
+        refused(*vm("--disk", d), words=[d, "--share"])
+        odd = pathlib.Path(d, "odd")
+        odd.write_bytes(b"x" * 1000)
+        refused(*vm("--disk", str(odd)), words=[str(odd), "1000", "truncate"])
+        refused(*vm("--initrd", str(odd)), words=[str(odd), "cpio"])
+        refused(*vm("--initrd", d), words=[d])
+
+
+def test_a_published_port_in_use():
+    with socket.socket() as s:
+        s.bind(("", 0))
+        s.listen()
+        port = s.getsockname()[1]
+        refused(*vm("--publish", f"{port}:80"), words=[f"port {port}", "in use", "--publish"])
 
 
 def test_kernels():
@@ -46,6 +84,12 @@ def test_kernels():
         short.write_bytes(b"MZ" + b"\0" * 20)
         refused(*vm("--kernel", str(short)), words=[str(short)])
         refused(*vm("--kernel", "/bin/true"), words=["/bin/true", "riscv64"])
+        whole = stored_kernel()
+        if whole:
+            cut = pathlib.Path(d, "cut")
+            with open(whole, "rb") as f:
+                cut.write_bytes(f.read(1 << 20))
+            refused(*vm("--kernel", str(cut)), words=[str(cut), "truncated"])
         empty = pathlib.Path(d, "empty")
         empty.write_bytes(b"")
         refused(*vm("--kernel", str(empty)), words=[str(empty)])

@@ -275,7 +275,8 @@ int riscv_boot_load(struct riscv_machine *m, const struct board_boot *boot, stru
 	struct initrd initrd = {0};
 	int r = load_kernel_from(m, boot->kernel_fd, false, &kernel, err);
 	if (r < 0)
-		return error_wrap(err, "kernel");
+		return boot->kernel_name ? error_wrap(err, "kernel %s", boot->kernel_name)
+					 : error_wrap(err, "kernel");
 	r = initrd_size(boot, &initrd.bytes, err);
 	if (r < 0)
 		return error_wrap(err, "initial RAM disk");
