@@ -226,6 +226,8 @@ static void runs_as_a_user(void)
 		.cwd = "/"};
 	struct run r _run_ = run_request(&e, NULL, 0);
 	CHECK_STR(r.out.data, "65534\n12345\nnobody\n");
+	CHECK_STR(r.message ? r.message : "", "");
+	CHECK_EQ(r.status, 0);
 }
 
 static void signals_reach_the_whole_group(void)

@@ -109,7 +109,12 @@ static void specials_are_refused(void)
 			call(&c, FUSE_MKNOD, 1, &in, sizeof(in), "x", NULL, &e, sizeof(e)), -EPERM);
 	}
 	CHECK_EQ(mkfifo(at("fifo"), 0666), 0);
-	CHECK_EQ(symlink("/etc/passwd", at("link")), 0);
+	/* A file of our own outside the share: what a broken server harms must not be the host's. */
+	char outside[] = "/tmp/strata-outside-XXXXXX";
+	int outside_fd = mkstemp(outside);
+	REQUIRE(outside_fd >= 0);
+	CHECK_EQ(write(outside_fd, "keep", 4), (ssize_t)4);
+	CHECK_EQ(symlink(outside, at("link")), 0);
 	CHECK_EQ(do_lookup(&c, 1, "fifo", &e), 0);
 	CHECK_EQ(do_open(&c, e.nodeid, O_RDONLY, &fh), -EPERM);
 	CHECK_EQ(do_create(&c, 1, "fifo", O_RDWR, 0644, &e, &fh), -EEXIST);
@@ -117,6 +122,9 @@ static void specials_are_refused(void)
 	CHECK_EQ(do_open(&c, e.nodeid, O_RDONLY, &fh), -ELOOP);
 	CHECK_EQ(do_setattr(&c, e.nodeid, (struct fuse_setattr_in){.valid = FATTR_SIZE}), -ELOOP);
 	CHECK_EQ(do_create(&c, 1, "link", O_RDWR, 0644, &e, &fh), -EEXIST);
+	CHECK_EQ(lseek(outside_fd, 0, SEEK_END), (off_t)4);
+	close(outside_fd);
+	unlink(outside);
 	/* a name is one component */
 	static const char *const names[] = {"..", ".", "", "a/b", "/etc"};
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)

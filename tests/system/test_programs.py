@@ -12,7 +12,8 @@ PACKAGES = "python3-minimal gcc libc6-dev sqlite3 openssl"
 SCRIPT = r"""
 set -e
 exec 2>&1
-apt-get -qq update
+# A mirror that is being updated may miss an index of the small suites: installing tells.
+apt-get -qq update || apt-get -qq update || true
 DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends """ + PACKAGES + r""" >/tmp/apt.log 2>&1 ||
     { tail -20 /tmp/apt.log; exit 1; }
 echo "== python3"
