@@ -59,15 +59,12 @@ int error_wrap(struct error *err, const char *fmt, ...)
 	return -err->code;
 }
 
-int error_remedy(struct error *err, const char *fmt, ...)
+void error_remedy(struct error *err, const char *fmt, ...)
 {
-	if (!err || !err->code)
-		return -EIO;
-	if (!err->remedy) {
-		va_list ap;
-		va_start(ap, fmt);
-		err->remedy = format(fmt, ap);
-		va_end(ap);
-	}
-	return -err->code;
+	if (!err || !err->code || err->remedy)
+		return;
+	va_list ap;
+	va_start(ap, fmt);
+	err->remedy = format(fmt, ap);
+	va_end(ap);
 }

@@ -28,7 +28,7 @@ int error_set(struct error *err, int code, const char *fmt, ...) PRINTF_LIKE(3, 
 int error_errno(struct error *err, int code, const char *fmt, ...) PRINTF_LIKE(3, 4) COLD;
 /* Puts "<fmt>: " before the message; returns -err->code (or -EIO when err is NULL or unset). */
 int error_wrap(struct error *err, const char *fmt, ...) PRINTF_LIKE(2, 3) COLD;
-/* Sets the remedy sentence; keeps an earlier one. Returns -err->code like error_wrap. */
-int error_remedy(struct error *err, const char *fmt, ...) PRINTF_LIKE(2, 3) COLD;
+/* Sets the remedy sentence; keeps an earlier one. Returns nothing: without err it knows no code. */
+void error_remedy(struct error *err, const char *fmt, ...) PRINTF_LIKE(2, 3) COLD;
 
 #endif

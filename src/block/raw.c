@@ -154,18 +154,21 @@ static int raw_size(int fd, const char *name, uint64_t *bytes, struct error *err
 	} else if (S_ISREG(st.st_mode)) {
 		*bytes = (uint64_t)st.st_size;
 	} else {
-		error_set(err, S_ISDIR(st.st_mode) ? EISDIR : EINVAL,
-			"disk %s is neither a file nor a block device", name);
-		return error_remedy(err, "to share a directory with the guest, use --share");
+		int code = S_ISDIR(st.st_mode) ? EISDIR : EINVAL;
+		error_set(err, code, "disk %s is neither a file nor a block device", name);
+		error_remedy(err, "to share a directory with the guest, use --share");
+		return -code;
 	}
 	if (!*bytes) {
 		error_set(err, EINVAL, "disk %s is empty", name);
-		return error_remedy(err, "give it a size: truncate -s 10G %s", name);
+		error_remedy(err, "give it a size: truncate -s 10G %s", name);
+		return -EINVAL;
 	}
 	if (*bytes % SECTOR) {
 		error_set(err, EINVAL, "disk %s has %" PRIu64 " bytes, not a multiple of %d", name,
 			*bytes, SECTOR);
-		return error_remedy(err, "round it up: truncate -s %%%d %s", SECTOR, name);
+		error_remedy(err, "round it up: truncate -s %%%d %s", SECTOR, name);
+		return -EINVAL;
 	}
 	return 0;
 }

@@ -214,8 +214,7 @@ static int check_network(struct run *r, struct error *err)
 		return -EINVAL;
 	}
 	if (v->publish.len > MACHINE_PUBLISH_MAX)
-		return error_set(
-			err, EINVAL, "--publish: at most %d ports", MACHINE_PUBLISH_MAX);
+		return error_set(err, EINVAL, "--publish: at most %d ports", MACHINE_PUBLISH_MAX);
 	for (size_t i = 0; i < v->publish.len; i++) {
 		struct slirp_publish p;
 		if (slirp_publish_parse(v->publish.items[i], &p, err) < 0) {
@@ -355,17 +354,21 @@ static int exec_in_guest(struct run *r, struct guest *g, char **argv, size_t n, 
 }
 
 /* The exit status when the machine ended under its command. */
-static int machine_ended(struct run *r, const struct session_result *s)
+static int machine_ended(struct run *r, const struct session_result *s, bool tty)
 {
 	struct error err _error_ = ERROR_INIT;
 	const char *why = s->reason ? s->reason : "";
 	switch (s->end) {
 	case MACHINE_POWEROFF:
-		cli_note(r->cli, "The guest switched itself off.");
-		return 0;
 	case MACHINE_REBOOT:
-		cli_note(r->cli, "The guest asked for a restart; its machine has ended.");
-		return 0;
+		why = s->end == MACHINE_POWEROFF ? "the guest switched itself off"
+						 : "the guest restarted itself";
+		if (!r->n_command && tty) { /* `poweroff` is one way to leave a shell */
+			cli_note(r->cli, "%s", why);
+			return 0;
+		}
+		error_set(&err, ECANCELED, "%s before its command ended", why);
+		break;
 	case MACHINE_PANIC:
 		error_set(&err, EIO, "the guest's kernel panicked%s%s", *why ? ": " : "", why);
 		break;
@@ -395,7 +398,7 @@ static int run_command(struct run *r, struct guest *g, char **argv, size_t n)
 	int e = session_run(&o, &s, &err);
 	int status = s.status >= 0 ? s.status : EXIT_STRATA;
 	if (s.machine_ended)
-		status = machine_ended(r, &s);
+		status = machine_ended(r, &s, tty);
 	else if (e < 0)
 		status = cli_fail(r->cli, EXIT_STRATA, &err);
 	else if (s.left)

@@ -33,7 +33,8 @@ static int too_large(struct error *err)
 {
 	error_set(err, E2BIG, "the image has more than %u entries or %u MiB of names",
 		LAYERS_ENTRIES_MAX, LAYERS_TEXT_MAX >> 20);
-	return error_remedy(err, "use fewer or smaller layers");
+	error_remedy(err, "use fewer or smaller layers");
+	return -E2BIG;
 }
 
 /* Makes room for `need` items; the limits keep all sizes far from overflow. */

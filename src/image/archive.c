@@ -95,8 +95,9 @@ static int check_release(struct archive *a, const struct deb822_stanza *r, struc
 			return error_set(err, EBADMSG, "the index has a malformed Valid-Until");
 		if (end < time(NULL)) {
 			error_set(err, EBADMSG, "the index has expired: the mirror is out of date");
-			return error_remedy(err, "let STRATA_MIRROR name another mirror, and check "
-						 "this host's clock");
+			error_remedy(err, "let STRATA_MIRROR name another mirror, and check "
+					  "this host's clock");
+			return -EBADMSG;
 		}
 	}
 	return 0;

@@ -133,7 +133,8 @@ int blob_open(
 	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || (uint64_t)st.st_size != size) {
 		error_set(err, EBADMSG, "blob %.19s… is %s", digest,
 			fd < 0 ? "missing" : "not of the size that the manifest says");
-		return error_remedy(err, "get the image again with `strata image pull --refresh`");
+		error_remedy(err, "get the image again with `strata image pull --refresh`");
+		return -EBADMSG;
 	}
 	if (path)
 		*path = TAKE_PTR(p);
@@ -159,7 +160,8 @@ int blob_read(struct image_store *s, const struct oci_descriptor *d, struct strb
 	digest_finish(&digest, hex);
 	if (strcmp(hex, d->digest + 7)) {
 		error_set(err, EBADMSG, "blob %.19s… is damaged", d->digest);
-		return error_remedy(err, "get the image again with `strata image pull --refresh`");
+		error_remedy(err, "get the image again with `strata image pull --refresh`");
+		return -EBADMSG;
 	}
 	return 0;
 }

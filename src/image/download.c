@@ -88,8 +88,9 @@ static int accept_partial(
 		unlink(from);
 		error_set(
 			err, EBADMSG, "%s: the download does not match the signed index", d->name);
-		return error_remedy(err, "try again; if it stays, let STRATA_MIRROR name another "
-					 "mirror");
+		error_remedy(err, "try again; if it stays, let STRATA_MIRROR name another "
+				  "mirror");
+		return -EBADMSG;
 	}
 	if (fsync(fd) < 0 || rename(from, to) < 0)
 		return store_error(s, err, errno, to, "cannot write");

@@ -63,7 +63,8 @@ static int run(const char *keyring, int in, int out, int status, struct error *e
 			close(high[i]);
 	if (code) {
 		error_errno(err, code, "cannot run gpgv to check the archive's signature");
-		return error_remedy(err, "install the package gpgv");
+		error_remedy(err, "install the package gpgv");
+		return -code;
 	}
 	while (waitpid(pid, &wstatus, 0) < 0)
 		if (errno != EINTR)
@@ -101,11 +102,13 @@ static int judge(const struct strbuf *status, int exit_status, struct error *err
 			error_set(err, EKEYREJECTED,
 				"the archive is signed with an unknown key (%.*s)",
 				(int)MIN(key.len, (size_t)40), key.p);
-			return error_remedy(err, "update the package debian-archive-keyring");
+			error_remedy(err, "update the package debian-archive-keyring");
+			return -EKEYREJECTED;
 		}
 		error_set(err, EKEYREJECTED, "the archive's signature is not valid");
-		return error_remedy(err, "the mirror or the network changed the index: let "
-					 "STRATA_MIRROR name another mirror");
+		error_remedy(err, "the mirror or the network changed the index: let "
+				  "STRATA_MIRROR name another mirror");
+		return -EKEYREJECTED;
 	}
 	return 0;
 }
@@ -115,8 +118,10 @@ int gpgv_verify(const char *keyring, const struct strbuf *signed_text, struct st
 {
 	struct strbuf status _strbuf_ = STRBUF_INIT, text _strbuf_ = STRBUF_INIT;
 	if (access(keyring, R_OK) < 0) {
-		error_errno(err, errno, "keyring %s", keyring);
-		return error_remedy(err, "install the package debian-archive-keyring");
+		int code = errno;
+		error_errno(err, code, "keyring %s", keyring);
+		error_remedy(err, "install the package debian-archive-keyring");
+		return -code;
 	}
 	int in _close_ = temp_file(signed_text, err);
 	int text_fd _close_ = in < 0 ? -1 : temp_file(NULL, err);

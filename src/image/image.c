@@ -409,7 +409,8 @@ static int remove_refs(struct image_store *s, struct oci_index *index, const cha
 			continue;
 		if (in_use(s, d)) {
 			error_set(err, EBUSY, "image %s (%s) is in use", ref, d->arch);
-			return error_remedy(err, "stop the instances that run it first");
+			error_remedy(err, "stop the instances that run it first");
+			return -EBUSY;
 		}
 		oci_descriptor_done(d);
 		memmove(d, d + 1, (index->manifests.len - i - 1) * sizeof(*d));

@@ -238,14 +238,16 @@ static int pull(struct image_store *s, const char *ref, const char *arch_name, b
 	arch = image_arch_find(arch_name);
 	if (!arch) {
 		error_set(err, EINVAL, "no images for architecture '%.64s'", arch_name);
-		return error_remedy(err, "choose one of riscv64, amd64, arm64");
+		error_remedy(err, "choose one of riscv64, amd64, arm64");
+		return -EINVAL;
 	}
 	enum image_kind kind = boot ? IMAGE_BOOT : IMAGE_ROOTFS;
 	if (!o->refresh && have(s, full, arch->name, kind))
 		return 0; /* needs no lock, no network, no writable store */
 	if (!boot && strncmp(full, "debian:", 7)) {
 		error_set(err, ENOENT, "no image %s and no source for it", full);
-		return error_remedy(err, "images can be pulled as debian:SUITE");
+		error_remedy(err, "images can be pulled as debian:SUITE");
+		return -ENOENT;
 	}
 	rc = store_lock_pull(s, true, o->progress, err);
 	if (rc < 0)

@@ -33,7 +33,7 @@ void memory_free(struct memory *m)
 {
 	if (!m)
 		return;
-	vec_for_each(r, &m->regions)
+	vec_for_each (r, &m->regions)
 		region_done(r);
 	vec_done(&m->regions);
 	free(m);
@@ -44,11 +44,13 @@ int memory_add_ram(struct memory *m, gpa_t base, uint64_t bytes, struct error *e
 	uint64_t end;
 	if (!bytes || bytes % GUEST_PAGE_BYTES || base.v % GUEST_PAGE_BYTES ||
 		add_overflows(base.v, bytes, &end))
-		return error_set(err, EINVAL, "memory: region 0x%" PRIx64 "+0x%" PRIx64 " is not whole pages",
-			base.v, bytes);
-	vec_for_each(o, &m->regions)
+		return error_set(err, EINVAL,
+			"memory: region 0x%" PRIx64 "+0x%" PRIx64 " is not whole pages", base.v,
+			bytes);
+	vec_for_each (o, &m->regions)
 		if (base.v < o->base.v + o->bytes && o->base.v < end)
-			return error_set(err, EEXIST, "memory: regions overlap at 0x%" PRIx64, base.v);
+			return error_set(
+				err, EEXIST, "memory: regions overlap at 0x%" PRIx64, base.v);
 
 	struct memory_region r = {.base = base, .bytes = bytes, .fd = -1};
 	r.fd = memfd_create("strata-ram", MFD_CLOEXEC);
@@ -70,7 +72,8 @@ fail:;
 	int code = errno;
 	region_done(&r);
 	error_errno(err, code, "memory: cannot map %" PRIu64 " MiB for the guest", bytes / MiB);
-	return error_remedy(err, "give the machine less with --memory");
+	error_remedy(err, "give the machine less with --memory");
+	return -code;
 }
 
 const struct memory_region *memory_regions(const struct memory *m, unsigned *count)
@@ -81,7 +84,7 @@ const struct memory_region *memory_regions(const struct memory *m, unsigned *cou
 
 const struct memory_region *memory_find(const struct memory *m, gpa_t addr)
 {
-	vec_for_each(r, &m->regions)
+	vec_for_each (r, &m->regions)
 		if (addr.v - r->base.v < r->bytes)
 			return r;
 	return NULL;

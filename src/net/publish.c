@@ -26,8 +26,9 @@ static int refuse(struct error *err, const char *text, const char *why)
 	/* The text may be anything and of any length: show what fits a line. */
 	error_set(err, EINVAL, "published port '%.60s%s': %s", text, strlen(text) > 60 ? "..." : "",
 		why);
-	return error_remedy(err,
+	error_remedy(err,
 		"write [ADDR:]HOST:GUEST[/tcp|/udp], for example 8080:80 or 127.0.0.1:5353:53/udp");
+	return -EINVAL;
 }
 
 int slirp_publish_parse(const char *text, struct slirp_publish *out, struct error *err)

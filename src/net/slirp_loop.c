@@ -266,21 +266,23 @@ static int publish(struct slirp_loop *l, const struct slirp_publish *p, struct e
 	case EADDRINUSE:
 		error_set(err, code, "%s port %u of the host is already in use", protocol,
 			p->host_port);
-		return error_remedy(err,
-			"publish another one (--publish %u:%u), or end what uses it",
+		error_remedy(err, "publish another one (--publish %u:%u), or end what uses it",
 			p->host_port < 64536 ? p->host_port + 1000u : p->host_port - 1000u,
 			p->guest_port);
+		return -code;
 	case EACCES:
 	case EPERM:
 		error_set(err, EACCES, "an ordinary user may not open %s port %u of the host",
 			protocol, p->host_port);
-		return error_remedy(err,
+		error_remedy(err,
 			"publish a port from 1024 up (--publish %u:%u), or lower "
 			"net.ipv4.ip_unprivileged_port_start",
 			p->host_port < 1024 ? p->host_port + 8000u : p->host_port, p->guest_port);
+		return -EACCES;
 	case EADDRNOTAVAIL:
 		error_set(err, code, "%s is no address of this host", addr);
-		return error_remedy(err, "publish on one of the host's addresses, or leave it out");
+		error_remedy(err, "publish on one of the host's addresses, or leave it out");
+		return -code;
 	default:
 		return error_errno(err, code, "%s port %u of the host", protocol, p->host_port);
 	}

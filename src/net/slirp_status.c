@@ -16,7 +16,9 @@ int slirp_status_parse(char *text, struct error *err)
 	if (remedy)
 		*remedy++ = 0;
 	error_set(err, (int)code, "%s", message);
-	return remedy && *remedy ? error_remedy(err, "%s", remedy) : -(int)code;
+	if (remedy && *remedy)
+		error_remedy(err, "%s", remedy);
+	return -(int)code;
 }
 
 void slirp_status_send(int fd, const struct error *err)

@@ -36,8 +36,9 @@ int helper_find(const char *name, char **path, struct error *err)
 		return 0;
 	}
 	error_set(err, ENOENT, "the helper program %s is not installed", name);
-	return error_remedy(
+	error_remedy(
 		err, "install Strata again, or set STRATA_LIBEXEC to the directory that holds it");
+	return -ENOENT;
 }
 
 /* In the child, after fork: async-signal-safe calls only. */

@@ -184,7 +184,8 @@ static int check_host_memory(uint64_t bytes, struct error *err)
 		return 0;
 	error_set(err, ENOMEM, "a machine with %llu MiB of memory on a host that has %llu MiB",
 		(unsigned long long)(bytes / MiB), (unsigned long long)(host_bytes / MiB));
-	return error_remedy(err, "give the machine less memory");
+	error_remedy(err, "give the machine less memory");
+	return -ENOMEM;
 }
 
 static int make_events(struct vm *vm, struct error *err)

@@ -83,13 +83,14 @@ fcntl.flock(locked, fcntl.LOCK_EX)
 vm = ("run", "--vm")
 for name, args, status, err in [
     ("no level", ("run", "debian"), 2, "say --vm"),
-    ("memory beyond the host", (*vm, "--memory", "9000T", "x"), 2, "more than this host has"),
+    ("memory beyond the host", (*vm, "--memory", "9000T", "x"), 125, "more than this host has"),
     ("tiny memory", (*vm, "-m1M", "x"), 2, "at least 96M"),
     ("not a size", (*vm, "-m", "lots", "x"), 2, "not a size"),
     ("too many CPUs", (*vm, "--cpus=1000", "x"), 2, "--cpus"),
     ("option after the image", (*vm, "debian", "--rm"), 2, "put it before the image"),
     ("no kernel", (*vm, "--kernel", "/no/such", "x"), 125, "--kernel /no/such: No such file"),
-    ("empty kernel", (*vm, "--kernel", str(work / "empty"), "x"), 2, "the file is empty"),
+    ("no CPU", (*vm, "--cpus", "0", "x"), 2, "--cpus 0: not a number from 1 up"),
+    ("empty kernel", (*vm, "--kernel", str(work / "empty"), "x"), 125, "the file is empty"),
     ("no disk", (*vm, "--disk", "/no/such", "x"), 125, "truncate -s 8G /no/such"),
     ("disk in use", (*vm, "--disk", str(work / "disk"), "x"), 125, "in use by another machine"),
     ("share without guest", (*vm, "--share", "/tmp", "x"), 2, "HOST:GUEST[:ro]"),

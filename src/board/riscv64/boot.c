@@ -38,8 +38,8 @@ static int too_small(
 		(unsigned long long)(m->memory_bytes / MiB),
 		(unsigned long long)(align_up(kernel_bytes, MiB) / MiB),
 		(unsigned long long)(align_up(initrd_bytes, MiB) / MiB));
-	return error_remedy(
-		err, "give the machine at least %llu MiB", (unsigned long long)(need / MiB));
+	error_remedy(err, "give the machine at least %llu MiB", (unsigned long long)(need / MiB));
+	return -ENOMEM;
 }
 
 static int read_into(struct riscv_machine *m, const struct source *file, uint64_t offset,
@@ -194,7 +194,8 @@ static int load_kernel_from(
 		return error_set(err, ENOEXEC, "the file is empty");
 	error_set(err, ENOEXEC, "%s, wanted is a Linux Image for riscv64 (or gzip of it) or ELF",
 		linux_kernel_kind_name(kind));
-	return error_remedy(err, "use a kernel that was built for riscv64");
+	error_remedy(err, "use a kernel that was built for riscv64");
+	return -ENOEXEC;
 }
 
 struct initrd {
