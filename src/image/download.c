@@ -65,16 +65,17 @@ static int open_partial(
 {
 	char *path _free_ = cache_path(s, "partial", d->sha256);
 	struct stat st;
-	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+	int fd _close_ = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return store_error(s, err, errno, path, "cannot write");
-	*job = (struct fetch_job){.url = d->url, .fd = fd, .limit = d->size};
+	*job = (struct fetch_job){.url = d->url, .limit = d->size};
 	/* A file that is as long as it should be and still here was not checked yet, or is wrong.
 	 */
 	if ((uint64_t)st.st_size < d->size)
 		job->have = (uint64_t)st.st_size;
 	else if (ftruncate(fd, 0) < 0)
 		return store_error(s, err, errno, path, "cannot write");
+	job->fd = TAKE_FD(fd);
 	return 0;
 }
 
@@ -111,14 +112,21 @@ static void explain(
 	}
 }
 
-static int run_batch(struct image_store *s, const struct download *const *list, size_t n,
+struct batch {
+	const struct download *items[FETCH_JOBS_MAX];
+	size_t n;
+};
+
+/* Fetches a batch. Files that were taken up again and turned out wrong go to `again`, so that an
+ * old piece of something else costs time but is no error. */
+static int fetch_batch(struct image_store *s, const struct batch *batch, struct batch *again,
 	struct counter *counter, struct error *err)
 {
 	struct fetch_job jobs[FETCH_JOBS_MAX];
-	size_t opened = 0;
+	size_t n = batch->n, opened = 0;
 	int rc = 0;
 	while (rc == 0 && opened < n) {
-		rc = open_partial(s, list[opened], &jobs[opened], err);
+		rc = open_partial(s, batch->items[opened], &jobs[opened], err);
 		if (rc == 0) {
 			counter->done += jobs[opened].have;
 			opened++;
@@ -130,16 +138,31 @@ static int run_batch(struct image_store *s, const struct download *const *list, 
 			explain(s, jobs, n, err);
 		/* Keep what arrived whole, also when another one failed. */
 		for (size_t i = 0; i < n; i++) {
-			struct error *e = rc < 0 ? NULL : err;
-			int accepted =
-				jobs[i].result < 0 ? 0 : accept_partial(s, list[i], jobs[i].fd, e);
-			if (rc == 0)
-				rc = accepted;
+			const struct download *d = batch->items[i];
+			bool retry = again && jobs[i].have;
+			if (jobs[i].result < 0)
+				continue;
+			int r = accept_partial(s, d, jobs[i].fd, rc < 0 || retry ? NULL : err);
+			if (r == -EBADMSG && retry) {
+				counter->done -= MIN(counter->done, d->size);
+				again->items[again->n++] = d;
+			} else if (r < 0 && rc == 0) {
+				rc = r;
+			}
 		}
 	}
 	for (size_t i = 0; i < opened; i++)
 		close(jobs[i].fd);
 	return rc;
+}
+
+static int run_batch(struct image_store *s, const struct batch *batch, struct counter *counter,
+	struct error *err)
+{
+	struct batch again = {.n = 0};
+	int rc = fetch_batch(s, batch, &again, counter, err);
+	/* The partial files of those are gone: they begin at 0, and a second mismatch is final. */
+	return rc == 0 && again.n ? fetch_batch(s, &again, NULL, counter, err) : rc;
 }
 
 int download_all(struct image_store *s, const struct download *list, size_t n,
@@ -164,9 +187,10 @@ int download_all(struct image_store *s, const struct download *list, size_t n,
 	}
 	progress_bytes(progress, counter.done, counter.total);
 	for (size_t at = 0; rc == 0 && at < missing.len;) {
-		size_t batch = MIN(missing.len - at, (size_t)FETCH_JOBS_MAX);
-		rc = run_batch(s, missing.items + at, batch, &counter, err);
-		at += batch;
+		struct batch batch = {.n = MIN(missing.len - at, (size_t)FETCH_JOBS_MAX)};
+		memcpy(batch.items, missing.items + at, batch.n * sizeof(*batch.items));
+		rc = run_batch(s, &batch, &counter, err);
+		at += batch.n;
 	}
 	vec_done(&missing);
 	return rc;

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -17,6 +18,8 @@
 #define STALL_BYTES	  256L
 #define REDIRECTS_MAX	  5L
 #define REPORT_BYTES	  (128 * KiB) /* progress granularity */
+
+enum { SYS_FCHMODAT2 = 452 }; /* on every architecture; libseccomp may be older */
 
 struct transfer {
 	struct fetch_job *job;
@@ -270,6 +273,9 @@ static void confine(void)
 		SCMP_SYS(process_vm_writev),
 		SCMP_SYS(kill),
 		SCMP_SYS(tkill),
+		SCMP_SYS(tgkill),
+		SCMP_SYS(rt_sigqueueinfo),
+		SCMP_SYS(rt_tgsigqueueinfo),
 		SCMP_SYS(pidfd_open),
 		SCMP_SYS(pidfd_getfd),
 		SCMP_SYS(pidfd_send_signal),
@@ -291,6 +297,7 @@ static void confine(void)
 		SCMP_SYS(chmod),
 		SCMP_SYS(fchmod),
 		SCMP_SYS(fchmodat),
+		SYS_FCHMODAT2,
 		SCMP_SYS(chown),
 		SCMP_SYS(lchown),
 		SCMP_SYS(fchown),
@@ -298,6 +305,14 @@ static void confine(void)
 		SCMP_SYS(truncate),
 		SCMP_SYS(setxattr),
 		SCMP_SYS(lsetxattr),
+		SCMP_SYS(fsetxattr),
+		SCMP_SYS(removexattr),
+		SCMP_SYS(lremovexattr),
+		SCMP_SYS(fremovexattr),
+		SCMP_SYS(utime),
+		SCMP_SYS(utimes),
+		SCMP_SYS(futimesat),
+		SCMP_SYS(utimensat),
 		SCMP_SYS(mount),
 		SCMP_SYS(umount2),
 		SCMP_SYS(pivot_root),
@@ -328,16 +343,21 @@ static void confine(void)
 		     seccomp_rule_add(ctx,
 			     SCMP_ACT_ERRNO(denied[i] == SCMP_SYS(openat2) ? ENOSYS : EPERM),
 			     denied[i], 0) == 0;
-	/* Files open for reading only: name service and certificates. */
-	static const int modes[] = {O_WRONLY, O_RDWR};
-	for (size_t i = 0; ok && i < ARRAY_SIZE(modes); i++)
+	/* Files open for reading only: name service and certificates. O_TRUNC and O_CREAT write
+	 * whatever the access mode is. */
+	static const int writing[] = {O_WRONLY, O_RDWR, O_CREAT, O_TRUNC};
+	for (size_t i = 0; ok && i < ARRAY_SIZE(writing); i++) {
+		scmp_datum_t bit = (scmp_datum_t)writing[i];
 		ok = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EACCES), SCMP_SYS(openat), 1,
-			     SCMP_A2(SCMP_CMP_MASKED_EQ, O_ACCMODE, (scmp_datum_t)modes[i])) == 0;
+			     SCMP_A2(SCMP_CMP_MASKED_EQ, bit, bit)) == 0;
 #ifdef __NR_open
-	for (size_t i = 0; ok && i < ARRAY_SIZE(modes); i++)
-		ok = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EACCES), SCMP_SYS(open), 1,
-			     SCMP_A1(SCMP_CMP_MASKED_EQ, O_ACCMODE, (scmp_datum_t)modes[i])) == 0;
+		ok = ok && seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EACCES), SCMP_SYS(open), 1,
+				   SCMP_A1(SCMP_CMP_MASKED_EQ, bit, bit)) == 0;
 #endif
+	}
+	/* No talking to the user's other programs: session bus, container engines, agents. */
+	ok = ok && seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket), 1,
+			   SCMP_A0(SCMP_CMP_EQ, AF_UNIX)) == 0;
 	/* A kernel without seccomp still has no_new_privs; the digests protect the store anyway. */
 	if (ok)
 		(void)seccomp_load(ctx);

@@ -6,11 +6,11 @@
 #include "device/virtio/devices.h"
 #include "fs/layers.h"
 #include "fs/passthrough.h"
+#include "net/slirp.h"
 #include "vm/internal.h"
 
 enum {
 	BLOCK_QUEUES_MAX = 4,
-	NET_MTU = 1500,
 	GUEST_CID = 3, /* the first that is free to use; each machine is its own network */
 };
 
@@ -146,7 +146,7 @@ static int add_net(struct vm *vm, const struct vm_config *config, struct error *
 	int fd = -1, r = vm_own_fd(&fd, config->net_fd, err);
 	if (r < 0)
 		return r;
-	r = virtio_net_new(&d, vm->board->memory, vm->loop, fd, config->mac, NET_MTU, err);
+	r = virtio_net_new(&d, vm->board->memory, vm->loop, fd, config->mac, SLIRP_MTU_MAX, err);
 	if (r < 0) {
 		close(fd);
 		return error_wrap(err, "network device");

@@ -214,6 +214,26 @@ static void resumes(void)
 	image_store_free(s);
 }
 
+/* Pieces of something else under the names of our downloads: fetched anew, without an error. */
+static void wrong_pieces(void)
+{
+	char home[32], other[32];
+	struct error err _error_ = ERROR_INIT;
+	struct image_store *s = new_store("good", home);
+	REQUIRE(s && pull(s, &err) == 0);
+	image_store_free(s);
+	s = new_store("good", other);
+	char *spoil _free_ = xasprintf(
+		"cd %s && mkdir -p %s/cache/partial && for f in %s/cache/sha256/*; do "
+		"head -c $(($(stat -c %%s $f) / 2 + 1)) /dev/zero >%s/cache/partial/${f##*/}; done",
+		top, other, home, other);
+	REQUIRE(s && system(spoil) == 0);
+	int rc = pull(s, &err);
+	if (rc < 0)
+		TAP_FAIL_("%s", err.message);
+	image_store_free(s);
+}
+
 static void server_without_range(void)
 {
 	char home[32];
@@ -507,7 +527,8 @@ int main(int argc, char **argv)
 	setenv("no_proxy", "127.0.0.1", 1);
 	if (argc < 2 || !mkdtemp(top))
 		return 2;
-	bool ready = system("for p in gpg gpgv gpgconf python3 curl; do command -v $p || exit 1; done >/dev/null") == 0;
+	bool ready = system("for p in gpg gpgv gpgconf python3 curl; do command -v $p || exit 1; "
+			    "done >/dev/null") == 0;
 	int keep_alive[2];
 	FILE *words = NULL;
 	pid_t server = -1;
@@ -536,6 +557,7 @@ int main(int argc, char **argv)
 	RUN(bad_archives);
 	RUN(signed_part_only);
 	RUN(resumes);
+	RUN(wrong_pieces);
 	RUN(server_without_range);
 	RUN(no_network);
 	RUN(full_disk);
