@@ -56,6 +56,7 @@ struct pci_function {
 	void *opaque; /* owned: ops->free */
 	struct irq_line irq;
 	atomic_bool intx_disabled;
+	bool master; /* as ops->bus_master was told; guarded by the host's lock */
 	unsigned last_capability, capabilities_end;
 	uint8_t config[PCI_CONFIG_BYTES];   /* guarded by the host's lock */
 	uint8_t writable[PCI_CONFIG_BYTES]; /* constant once set up */
@@ -134,9 +135,13 @@ static void place_bars(struct pci_function *f)
 
 static void command_changed(struct pci_function *f)
 {
-	bool disabled = load_le16(f->config + REG_COMMAND) & COMMAND_INTX_DISABLE;
+	uint16_t command = load_le16(f->config + REG_COMMAND);
+	bool disabled = command & COMMAND_INTX_DISABLE, master = command & COMMAND_MASTER;
 	if (atomic_exchange(&f->intx_disabled, disabled) != disabled)
 		pci_function_update_irq(f);
+	if (f->master != master && f->ops->bus_master)
+		f->ops->bus_master(f->opaque, master);
+	f->master = master;
 	place_bars(f);
 }
 

@@ -53,6 +53,10 @@ struct pci_function_ops {
 	 * pci_function_update_irq() may be called. */
 	void (*config_read)(void *opaque, unsigned at, unsigned bytes);
 	void (*config_written)(void *opaque, unsigned at, unsigned bytes);
+	/* Optional: the guest lets the function read and write memory, or no longer (the command
+	 * register's bus master bit, 0 after a reset). On return of false nothing new is begun.
+	 * With the configuration lock held. */
+	void (*bus_master)(void *opaque, bool on);
 	/* Does the function ask for an interrupt now? Lock-free. [any thread] */
 	bool (*irq_level)(void *opaque);
 	void (*reset)(void *opaque);

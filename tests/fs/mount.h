@@ -1,29 +1,44 @@
 // SPDX-License-Identifier: Apache-2.0
 // Mounts a file server with the host's own FUSE client, so that real programs can try it. Needs
 // root.
+//
+// Server and client are different processes: a client that waits for an answer cannot be killed,
+// and as long as it lives the kernel keeps its descriptors open, so a server inside of it would
+// never be seen to be gone. The server ends with its parent or when it has been at it for too long,
+// and with it the mount, which is in a mount namespace of the test's own.
 #ifndef STRATA_TESTS_FS_MOUNT_H
 #define STRATA_TESTS_FS_MOUNT_H
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
+#include <signal.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "fs/fuse.h"
 #include "tap.h"
 
-enum { MOUNT_THREADS = 3 };
+enum { MOUNT_THREADS = 3, MOUNT_SECONDS = 120 /* for all that is done with one mount */ };
 
 struct mounted {
+	pid_t server;
+	char path[64];
+};
+
+/* Makes what is to be served, in the server's process; NULL: it cannot. */
+typedef struct fuse_fs *mount_make_fn(const void *opaque);
+
+struct mount_server {
 	struct fuse_fs *fs;
 	int fd;
-	char path[64];
-	pthread_t threads[MOUNT_THREADS];
 };
 
 static void *mount_thread(void *opaque)
 {
-	struct mounted *m = opaque;
+	struct mount_server *m = opaque;
 	size_t size = FUSE_FS_REQUEST_MAX;
 	char *in = malloc(size), *out = malloc(size);
 	for (;;) {
@@ -45,38 +60,63 @@ static void *mount_thread(void *opaque)
 	return NULL;
 }
 
+static _Noreturn void mount_serve(int fd, pid_t parent, mount_make_fn *make, const void *opaque)
+{
+	pthread_t threads[MOUNT_THREADS];
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent)
+		_exit(1);
+	alarm(MOUNT_SECONDS);
+	struct mount_server s = {make(opaque), fd};
+	if (!s.fs)
+		_exit(1);
+	for (int i = 0; i < MOUNT_THREADS; i++)
+		pthread_create(&threads[i], NULL, mount_thread, &s);
+	for (int i = 0; i < MOUNT_THREADS; i++)
+		pthread_join(threads[i], NULL);
+	fuse_fs_free(s.fs);
+	_exit(0);
+}
+
 /* false: this host does not let us. */
-TAP_UNUSED static bool mount_fs(struct mounted *m, struct fuse_fs *fs)
+TAP_UNUSED static bool mount_fs(struct mounted *m, mount_make_fn *make, const void *opaque)
 {
 	char options[128];
 	strcpy(m->path, "/tmp/strata-mount-XXXXXX");
-	m->fs = fs;
-	m->fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
-	if (m->fd < 0 || !mkdtemp(m->path))
+	if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+		return false;
+	int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+	if (fd < 0)
 		return false;
 	snprintf(options, sizeof(options),
-		"fd=%d,rootmode=40000,user_id=0,group_id=0,default_permissions,allow_other", m->fd);
-	if (mount("strata", m->path, "fuse", MS_NODEV, options) < 0) {
-		close(m->fd);
+		"fd=%d,rootmode=40000,user_id=0,group_id=0,default_permissions,allow_other", fd);
+	if (!mkdtemp(m->path) || mount("strata", m->path, "fuse", MS_NODEV, options) < 0) {
+		close(fd);
 		rmdir(m->path);
 		return false;
 	}
-	for (int i = 0; i < MOUNT_THREADS; i++)
-		pthread_create(&m->threads[i], NULL, mount_thread, m);
-	return true;
+	fflush(NULL);
+	pid_t parent = getpid();
+	m->server = fork();
+	if (m->server == 0)
+		mount_serve(fd, parent, make, opaque);
+	close(fd); /* the server's is now the only one: when it dies, every request fails */
+	alarm(MOUNT_SECONDS + 5);
+	return m->server > 0;
 }
 
 TAP_UNUSED static void unmount_fs(struct mounted *m)
 {
+	int status = 0;
 	if (umount2(m->path, 0) < 0) {
 		TAP_FAIL_("umount: %s", strerror(errno));
 		umount2(m->path, MNT_FORCE | MNT_DETACH);
+		kill(m->server, SIGKILL);
 	}
-	for (int i = 0; i < MOUNT_THREADS; i++)
-		pthread_join(m->threads[i], NULL);
-	close(m->fd);
+	if (waitpid(m->server, &status, 0) < 0 || status)
+		TAP_FAIL_("the server ended with status 0x%x", (unsigned)status);
+	alarm(0);
 	rmdir(m->path);
-	fuse_fs_free(m->fs);
 }
 
 /* Runs a shell command line, with M the mount point and D another directory. */

@@ -238,6 +238,32 @@ static void bars_move(void)
 	machine_done(&m);
 }
 
+/* No buffer is looked at while the device is not a bus master; what waits is then served. */
+static void bus_master_bit_stops_the_device(void)
+{
+	for (unsigned packed = 0; packed < 2; packed++) {
+		struct machine m;
+		machine_init(&m);
+		enumerate(&m, MMIO32);
+		REQUIRE(drive_start(&m, packed ? VIRTIO_F_RING_PACKED : 0));
+		CHECK(drive_once(&m));
+		wr(&m, cfg(SLOT, 4), 2, 2);
+		uint64_t mem = guest_alloc(&m.g, 64);
+		uint32_t len = 0;
+		int id = drv_add(&m.g.q[0], (struct buf[]){{mem, 32}}, 0, 1);
+		wr(&m, m.bar + m.caps[2].offset, 2, 0);
+		guest_run(&m.g);
+		CHECK(drv_used(&m.g.q[0], &len) < 0);
+		CHECK_EQ(rd(&m, common(&m, 20), 1), 15u); /* nothing is wrong */
+		wr(&m, cfg(SLOT, 4), 2, 6);
+		guest_run(&m.g);
+		CHECK_EQ(drv_used(&m.g.q[0], &len), id);
+		CHECK_EQ(len, 32u);
+		CHECK(drive_once(&m));
+		machine_done(&m);
+	}
+}
+
 static void interrupts_can_be_disabled(void)
 {
 	struct machine m;
@@ -444,6 +470,7 @@ int main(void)
 	RUN(enumeration);
 	RUN(drives_the_device);
 	RUN(bars_move);
+	RUN(bus_master_bit_stops_the_device);
 	RUN(interrupts_can_be_disabled);
 	RUN(needs_reset_is_a_configuration_interrupt);
 	RUN(access_through_configuration_space);

@@ -181,7 +181,7 @@ static void chain_mark_written(
 
 bool virtio_queue_ready(struct virtio_queue *vq)
 {
-	return virtio_running(vq->device) &&
+	return virtio_running(vq->device) && virtio_device_dma_allowed(vq->device) &&
 	       atomic_load_explicit(&vq->enabled, memory_order_acquire) &&
 	       !atomic_load_explicit(&vq->resetting, memory_order_relaxed);
 }
@@ -234,6 +234,11 @@ void virtio_queue_push(struct virtio_queue *vq, struct virtio_chain *chain, uint
 		vq->ring->push(vq, chain, written);
 		vq->in_flight = (uint16_t)(vq->in_flight - chain->desc_count);
 		vq->unsignalled += chain->desc_count;
+	} else if (virtio_running(vq->device) && !virtio_device_dma_allowed(vq->device)) {
+		virtio_fail(vq->device,
+			"queue %u: a request cannot be completed, the device is "
+			"no bus master any more",
+			vq->index);
 	}
 	queue_chain_release(vq, chain);
 }

@@ -67,6 +67,7 @@ struct queue_ring {
 extern const struct queue_ring queue_split, queue_packed;
 
 /* Core to queue. */
+bool virtio_device_dma_allowed(const struct virtio_device *d);
 void queue_init(struct virtio_queue *vq, struct virtio_device *d, unsigned index,
 	struct memory *memory, struct loop *loop);
 void queue_done(struct virtio_queue *vq);

@@ -34,6 +34,11 @@ struct virtio_transport {
 void virtio_device_attach(
 	struct virtio_device *d, const struct virtio_transport *transport, void *opaque);
 
+/* Whether the device may use the guest's memory; it may until it is told otherwise. While it may
+ * not, its queues are as if they were empty, and what it was busy with is lost: the device fails.
+ */
+void virtio_device_allow_dma(struct virtio_device *d, bool allowed);
+
 uint64_t virtio_device_offered(const struct virtio_device *d);
 uint64_t virtio_device_accepted(struct virtio_device *d);
 void virtio_device_accept(struct virtio_device *d, unsigned half, uint32_t bits);

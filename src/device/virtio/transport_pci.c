@@ -123,6 +123,11 @@ static bool irq_level(void *opaque)
 	return atomic_load(&((struct virtio_pci *)opaque)->isr);
 }
 
+static void bus_master(void *opaque, bool on)
+{
+	virtio_device_allow_dma(((struct virtio_pci *)opaque)->device, on);
+}
+
 static uint8_t isr_read(struct virtio_pci *t)
 {
 	uint8_t isr = atomic_exchange(&t->isr, 0);
@@ -400,6 +405,7 @@ static const struct pci_function_ops virtio_pci_ops = {
 	.bar_write = bar_write,
 	.config_read = config_read,
 	.config_written = config_written,
+	.bus_master = bus_master,
 	.irq_level = irq_level,
 	.reset = transport_reset,
 	.state = transport_state,
@@ -444,5 +450,6 @@ int virtio_pci_add(struct pci_host *host, unsigned slot, struct virtio_device *d
 	pci_function_add_bar(t->function, 0, BAR_BYTES);
 	add_capabilities(t);
 	virtio_device_attach(device, &pci_transport, t);
+	virtio_device_allow_dma(device, false); /* until the guest sets the bus master bit */
 	return 0;
 }

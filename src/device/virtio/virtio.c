@@ -35,6 +35,7 @@ struct virtio_device {
 	_Atomic uint8_t status;
 	atomic_bool live; /* queues may be served */
 	atomic_bool reset_pending;
+	atomic_bool dma_denied; /* by the transport; survives a reset of the device */
 	_Atomic uint8_t generation;
 	atomic_uint failures;
 
@@ -108,6 +109,11 @@ void virtio_device_attach(
 {
 	d->transport = transport;
 	d->transport_opaque = opaque;
+}
+
+bool virtio_device_dma_allowed(const struct virtio_device *d)
+{
+	return !atomic_load_explicit(&d->dma_denied, memory_order_relaxed);
 }
 
 uint64_t virtio_device_offered(const struct virtio_device *d)
@@ -229,6 +235,13 @@ static void notify_all(struct virtio_device *d)
 	for (unsigned i = 0; i < d->queue_count; i++)
 		if (atomic_load(&d->queues[i].enabled))
 			virtio_device_notify(d, i);
+}
+
+void virtio_device_allow_dma(struct virtio_device *d, bool allowed)
+{
+	/* Only queues that were notified meanwhile have something to do, but which is not known. */
+	if (atomic_exchange(&d->dma_denied, !allowed) && allowed)
+		notify_all(d);
 }
 
 static void start_on_loop(void *opaque)
