@@ -149,6 +149,12 @@ static unsigned list_of(const struct block *b, const uint8_t *page)
 	return page != page_of(b->key.host);
 }
 
+/* The page that a straddling block ends in, unless that is the page where it begins, mapped twice. */
+static const uint8_t *second_page(const struct block *b)
+{
+	return b->key.next_page == page_of(b->key.host) ? NULL : b->key.next_page;
+}
+
 static void unlink_hash(struct code_cache *c, struct block *b)
 {
 	struct block **p = block_bucket(c, &b->key);
@@ -174,8 +180,8 @@ static void drop_block(struct code_cache *c, struct block *b, uint64_t epoch)
 {
 	unlink_hash(c, b);
 	unlink_page(c, page_of(b->key.host), b);
-	if (b->key.next_page)
-		unlink_page(c, b->key.next_page, b);
+	if (second_page(b))
+		unlink_page(c, second_page(b), b);
 	c->bytes -= sizeof(*b) + b->code->words * sizeof(uint64_t);
 	b->dropped_at = epoch;
 	b->hash_next = NULL;
@@ -260,8 +266,8 @@ const struct interp_code *code_cache_add(
 	b->hash_next = *bucket;
 	*bucket = b;
 	link_page(c, page_of(key->host), b);
-	if (key->next_page)
-		link_page(c, key->next_page, b);
+	if (second_page(b))
+		link_page(c, second_page(b), b);
 	c->bytes += sizeof(*b) + code->words * sizeof(uint64_t);
 	free_limbo(c, c->users.oldest_epoch(c->users.opaque));
 	pthread_mutex_unlock(&c->lock);

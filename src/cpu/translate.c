@@ -79,7 +79,7 @@ static int lift(struct vcpu *v, const struct code_key *key, unsigned max_insns,
 	struct ir_func f;
 	arena_reset(&v->arena);
 	ir_func_init(&f, &isa->target, &v->arena, key->pc);
-	int ret = isa->lift(&f, v->head, code, bytes, key->next_page ? next : NULL,
+	int ret = isa->lift(&f, (uint16_t)key->flags, code, bytes, key->next_page ? next : NULL,
 		key->next_page ? sizeof(next) : 0, max_insns);
 	if (ret == -EAGAIN)
 		return ret;
@@ -150,6 +150,7 @@ const struct interp_jump *vcpu_find_code(struct vcpu *v)
 		return j;
 	vcpu_count_event(&v->lookups_missed);
 	struct code_key key = {.pc = h->pc, .flags = (uint16_t)v->run.context};
+	uint32_t mapping = h->mapping_epoch;
 	key.host = vcpu_fetch_pointer(v, h->pc);
 	if (!key.host)
 		return NULL;
@@ -162,8 +163,10 @@ const struct interp_jump *vcpu_find_code(struct vcpu *v)
 		code = make_code(v, &key);
 	}
 	/* Code that is newer than the context must not get among blocks that are older: an old
-	 * entry of the jump table would be linked to the new block, and outlive what it names. */
-	if (!code || vcpu_code_changed(v))
+	 * entry of the jump table would be linked to the new block, and outlive what it names.
+	 * And while this CPU waited for others (prepare_page), it may have been told to forget
+	 * the mapping by which the code was found. */
+	if (!code || vcpu_code_changed(v) || h->mapping_epoch != mapping)
 		return NULL;
 	*j = (struct interp_jump){h->pc, v->run.context, code->code, !key.next_page};
 	return j;

@@ -102,11 +102,12 @@ struct isa {
 	 * control transfer, at the end of the page, or after max_insns. An instruction that crosses
 	 * into a page that code_next does not give ends the block before it; when it is the first,
 	 * returns -EAGAIN: cpu/ must map the next page (or deliver its fetch fault).
+	 * Of the CPU it knows `flags` alone (below): what it makes is right for every CPU that has them.
 	 * Sets f->bytes and f->insns. */
-	int (*lift)(struct ir_func *f, const void *cpu, const uint8_t *code, size_t code_bytes,
+	int (*lift)(struct ir_func *f, uint16_t flags, const uint8_t *code, size_t code_bytes,
 		const uint8_t *code_next, size_t code_next_bytes, unsigned max_insns);
-	/* Everything beside the code bytes that a lifted block depends on (mode bits that the lifter
-	 * read from the state), packed: part of the key under which translations are cached. */
+	/* Everything beside the code bytes that a lifted block depends on (mode bits of the state),
+	 * packed: part of the key under which translations are cached. */
 	uint16_t (*translation_flags)(const void *cpu);
 
 	/* Walks the guest's page tables. 0, or -EFAULT with cpu_head.fault set (page or access fault

@@ -98,25 +98,33 @@ const void *memory_read_ptr(const struct memory *m, gpa_t addr, uint64_t len)
 	return r->host + (addr.v - r->base.v);
 }
 
+/* One atomic operation per page, even when it changes nothing: writes before it and the look at CODE
+ * keep their order. So of a device that marks after writing, and a CPU that sets CODE before
+ * reading, one sees the other. */
+static void mark_written(
+	const struct memory *m, const struct memory_region *r, uint64_t off, uint64_t len)
+{
+	if (!len)
+		return;
+	uint64_t last = (off + len - 1) >> GUEST_PAGE_SHIFT;
+	for (uint64_t page = off >> GUEST_PAGE_SHIFT; page <= last; page++) {
+		_Atomic uint8_t *flags = &r->page_flags[page];
+		if (!(atomic_fetch_or(flags, MEMORY_PAGE_DIRTY) & MEMORY_PAGE_CODE))
+			continue;
+		uint8_t old = atomic_fetch_and(flags, (uint8_t)~MEMORY_PAGE_CODE);
+		if ((old & MEMORY_PAGE_CODE) && m->code_written)
+			m->code_written(m->code_written_opaque,
+				GPA(r->base.v + (page << GUEST_PAGE_SHIFT)));
+	}
+}
+
 void *memory_write_ptr(struct memory *m, gpa_t addr, uint64_t len)
 {
 	const struct memory_region *r = memory_find(m, addr);
 	if (!r || len > r->bytes - (addr.v - r->base.v))
 		return NULL;
-	uint64_t off = addr.v - r->base.v;
-	if (len) {
-		uint64_t last = (off + len - 1) >> GUEST_PAGE_SHIFT;
-		for (uint64_t page = off >> GUEST_PAGE_SHIFT; page <= last; page++) {
-			_Atomic uint8_t *flags = &r->page_flags[page];
-			if (!(atomic_load_explicit(flags, memory_order_relaxed) & MEMORY_PAGE_CODE))
-				continue;
-			uint8_t old = atomic_fetch_and(flags, (uint8_t)~MEMORY_PAGE_CODE);
-			if ((old & MEMORY_PAGE_CODE) && m->code_written)
-				m->code_written(m->code_written_opaque,
-					GPA(r->base.v + (page << GUEST_PAGE_SHIFT)));
-		}
-	}
-	return r->host + off;
+	mark_written(m, r, addr.v - r->base.v, len);
+	return r->host + (addr.v - r->base.v);
 }
 
 int memory_read(const struct memory *m, gpa_t addr, void *out, uint64_t len)
@@ -130,10 +138,12 @@ int memory_read(const struct memory *m, gpa_t addr, void *out, uint64_t len)
 
 int memory_write(struct memory *m, gpa_t addr, const void *bytes, uint64_t len)
 {
-	void *p = memory_write_ptr(m, addr, len);
-	if (!p)
+	const struct memory_region *r = memory_find(m, addr);
+	if (!r || len > r->bytes - (addr.v - r->base.v))
 		return -EFAULT;
-	memcpy(p, bytes, len);
+	uint64_t off = addr.v - r->base.v;
+	memcpy(r->host + off, bytes, len);
+	mark_written(m, r, off, len);
 	return 0;
 }
 

@@ -53,15 +53,16 @@ const struct memory_region *memory_find(const struct memory *m, gpa_t addr);
 
 /* Host address of [addr, addr + len), or NULL when it is not all in one region. len may be 0.
  * memory_read_ptr() is for reading. memory_write_ptr() is for writing by devices: the pages count
- * as written (code made from them is dropped) before the pointer is returned, so take it right
- * before the write and do not keep it. */
+ * as written when it returns: they are dirty, and code made from them has been dropped. A CPU may
+ * make code of a page while it is being written: who writes what may be code calls it again
+ * when all is written and before the guest is told (virtqueues and memory_write() do). */
 const void *memory_read_ptr(const struct memory *m, gpa_t addr, uint64_t len);
 void *memory_write_ptr(struct memory *m, gpa_t addr, uint64_t len);
 /* 0, or -EFAULT when the range is not all RAM (then nothing was written). */
 int memory_read(const struct memory *m, gpa_t addr, void *out, uint64_t len);
 int memory_write(struct memory *m, gpa_t addr, const void *bytes, uint64_t len);
 
-/* Called, from any thread, before a device writes to pages that hold MEMORY_PAGE_CODE; the flag is
+/* Called, from any thread, when a device writes to pages that hold MEMORY_PAGE_CODE; the flag is
  * already cleared. Registered once, by the translation back end. */
 typedef void memory_code_written_fn(void *opaque, gpa_t page);
 void memory_on_code_written(struct memory *m, memory_code_written_fn *fn, void *opaque);

@@ -127,7 +127,7 @@ static void mini_lift_one(struct ir_func *f, const struct mini_insn *i, uint64_t
 	}
 }
 
-static int mini_lift(struct ir_func *f, const void *cpu, const uint8_t *code, size_t bytes,
+static int mini_lift(struct ir_func *f, uint16_t flags, const uint8_t *code, size_t bytes,
 	const uint8_t *next, size_t next_bytes, unsigned max_insns)
 {
 	size_t at = 0;

@@ -302,6 +302,28 @@ static void code_across_pages(void)
 	machine_done(&m);
 }
 
+/* Neighbours in virtual memory that are one page: an instruction's end is its page's beginning. */
+static void code_across_one_page_mapped_twice(void)
+{
+	struct machine m;
+	machine_init(&m, 1);
+	struct mini *s = state_of(&m, 0);
+	s->pages[5].gpa = 0x4000;
+	start(&m);
+	struct mini_insn li = I(LI, .d = 3);
+	memory_write(m.memory, GPA(0x4ffc), &li, 4);
+	CODE(&m, 0x4004, END);
+	for (int32_t n = 0; n < 4; n++) {
+		memory_write(m.memory, GPA(0x4000), &n, sizeof(n));
+		run_to_end(&m, 0x4ffc);
+		CHECK_EQ(s->r[3], (uint64_t)n);
+		CODE(&m, 0x4800, I(LI, .d = 3, .imm = n + 50), END); /* more blocks of the page */
+		run_to_end(&m, 0x4800);
+		CHECK_EQ(s->r[3], (uint64_t)n + 50);
+	}
+	machine_done(&m);
+}
+
 /* CPU 0 rewrites a function and says so; CPU 1 fences, calls it and answers with what it returned. */
 static void code_changed_by_another_cpu(void)
 {
@@ -416,6 +438,7 @@ int main(void)
 	RUN(devices);
 	RUN(code_that_changes);
 	RUN(code_across_pages);
+	RUN(code_across_one_page_mapped_twice);
 	RUN(code_changed_by_another_cpu);
 	RUN(atomics);
 	RUN(requests_between_cpus);

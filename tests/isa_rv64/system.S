@@ -427,6 +427,22 @@ tests:
 	MAP(1, PTE(0x70000000, RW))
 	TRAP_AT(LOAD_ACCESS, VA(1), ld t1, 0(s8))
 
+	/* The function is first met while FS is dirty already. Later it runs when FS is clean. */
+	BEGIN("code that was first run with dirty registers makes clean ones dirty")
+	li	t0, FS
+	csrc	sstatus, t0
+	li	t0, 2 << 13
+	csrs	sstatus, t0
+	fmv.d.x	fa0, zero
+	jal	uses_f
+	li	t0, 1 << 13
+	csrc	sstatus, t0
+	jal	uses_f
+	csrr	t1, sstatus
+	li	t0, FS
+	and	t1, t1, t0
+	CHECK(t1, FS)
+
 	BEGIN("user pages")
 	jal	translated
 	li	s8, VA(1)
@@ -671,6 +687,9 @@ changing:
 	li	a0, 1
 	ret
 	.option	pop
+
+uses_f:	fmv.d.x	fa1, zero
+	ret
 
 u_ecall:	ecall
 u_csr:	csrr	t1, sstatus

@@ -26,7 +26,7 @@ static int lift(struct rv64_cpu *c, const void *code, size_t count, const void *
 	struct arena arena = ARENA_INIT;
 	struct error err = ERROR_INIT;
 	ir_func_init(f, &rv64_isa.target, &arena, 0x1000);
-	int r = rv64_isa.lift(f, c, code, count, next, next_count, max);
+	int r = rv64_isa.lift(f, rv64_isa.translation_flags(c), code, count, next, next_count, max);
 	if (!r && ir_verify(f, &err))
 		TAP_FAIL_("%08x: %s", count >= 4 ? load_le32(code) : load_le16(code), err.message);
 	if (!r && out)

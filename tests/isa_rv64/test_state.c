@@ -57,6 +57,38 @@ static void everything_comes_back(void)
 	free(b);
 }
 
+static uint64_t armed_for;
+static void note_timer(void *opaque, uint64_t deadline_ns)
+{
+	(void)opaque;
+	armed_for = deadline_ns;
+}
+
+/* Nobody but the restored hart knows that a timer was running. */
+static void the_timer_runs_on(void)
+{
+	static const struct cpu_env env = {.set_timer = note_timer};
+	struct rv64_cpu *a = new_cpu(), *b = new_cpu();
+	struct strbuf bytes _strbuf_ = STRBUF_INIT;
+	b->head.env = &env;
+	uint64_t now = clock_monotonic_ns();
+	a->stimecmp = rv64_time(a) + RV64_TIMEBASE_HZ;
+	save(a, &bytes);
+	armed_for = 0;
+	CHECK_EQ(restore(b, &bytes, bytes.len), 0);
+	CHECK(armed_for > now && armed_for <= now + 2 * NS_PER_SEC);
+	CHECK(!(rv64_sip(b) & IRQ_BIT(RV64_IRQ_TIMER)));
+	/* one that is due: pending at once, also for who looks at the line alone */
+	strbuf_clear(&bytes);
+	a->stimecmp = 1;
+	a->sie = IRQ_BIT(RV64_IRQ_TIMER);
+	save(a, &bytes);
+	CHECK_EQ(restore(b, &bytes, bytes.len), 0);
+	CHECK(rv64_wakes(b));
+	free(a);
+	free(b);
+}
+
 static void nonsense_is_refused(void)
 {
 	struct rv64_cpu *a = new_cpu(), *b = new_cpu();
@@ -83,6 +115,7 @@ static void nonsense_is_refused(void)
 int main(void)
 {
 	RUN(everything_comes_back);
+	RUN(the_timer_runs_on);
 	RUN(nonsense_is_refused);
 	return tap_done();
 }

@@ -51,11 +51,31 @@ static void layout_errors_are_refused(void)
 
 static unsigned written_pages;
 static uint64_t last_page;
+static uint8_t seen;
 static void on_code_written(void *opaque, gpa_t page)
 {
-	(void)opaque;
+	struct memory *m = opaque;
 	written_pages++;
 	last_page = page.v;
+	if (m)
+		memory_read(m, page, &seen, sizeof(seen));
+}
+
+/* Code may be made from a page until its bytes are written: so the report comes after. */
+static void a_write_is_reported_when_it_is_done(void)
+{
+	struct memory *m = two_regions();
+	REQUIRE(m);
+	memory_on_code_written(m, on_code_written, m);
+	const struct memory_region *r = memory_find(m, GPA(0x80000000));
+	atomic_fetch_or(&r->page_flags[2], MEMORY_PAGE_CODE);
+	uint8_t bytes[2] = {42, 43};
+	written_pages = 0;
+	CHECK_EQ(memory_write(m, GPA(0x80002000), bytes, sizeof(bytes)), 0);
+	CHECK_EQ(written_pages, 1u);
+	CHECK_EQ(seen, 42u);
+	CHECK_EQ(r->page_flags[2], MEMORY_PAGE_DIRTY);
+	memory_free(m);
 }
 
 static void device_writes_to_code_are_reported_once(void)
@@ -84,5 +104,6 @@ int main(void)
 	RUN(ranges_stay_inside_one_region);
 	RUN(layout_errors_are_refused);
 	RUN(device_writes_to_code_are_reported_once);
+	RUN(a_write_is_reported_when_it_is_done);
 	return tap_done();
 }

@@ -86,7 +86,7 @@ extern const struct ir_helper rv64_helpers[HELPER_COUNT];
 extern const char *const rv64_x_names[32], *const rv64_f_names[32];
 
 /* lift.c */
-int rv64_lift(struct ir_func *f, const void *cpu, const uint8_t *code, size_t code_bytes,
+int rv64_lift(struct ir_func *f, uint16_t flags, const uint8_t *code, size_t code_bytes,
 	const uint8_t *code_next, size_t code_next_bytes, unsigned max_insns);
 uint16_t rv64_translation_flags(const void *cpu);
 

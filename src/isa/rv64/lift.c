@@ -53,11 +53,11 @@ static bool counts_insns(const struct rv64_insn *i)
 	return csr && (csr->flags & CSR_INSNS);
 }
 
-int rv64_lift(struct ir_func *f, const void *cpu, const uint8_t *bytes, size_t byte_count,
+int rv64_lift(struct ir_func *f, uint16_t flags, const uint8_t *bytes, size_t byte_count,
 	const uint8_t *next, size_t next_count, unsigned max_insns)
 {
 	const struct code code = {bytes, next, byte_count, next_count};
-	struct rv64_lift l = {.f = f, .pc = f->pc, .flags = rv64_translation_flags(cpu)};
+	struct rv64_lift l = {.f = f, .pc = f->pc, .flags = flags};
 	l.fs_dirty = (l.flags >> FLAG_FS_SHIFT & 3) == 3;
 
 	size_t at = 0;

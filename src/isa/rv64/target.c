@@ -118,20 +118,22 @@ static void settle(struct rv64_cpu *c, uint64_t sip, uint32_t fcsr, struct state
 	c->stvec &= ~UINT64_C(2);
 	c->sepc &= ~UINT64_C(1);
 	c->head.pc &= ~UINT64_C(1);
-	atomic_store(&c->sip, sip & IRQ_ALL);
+	atomic_store(&c->sip, sip & IRQ_ALL & ~IRQ_BIT(RV64_IRQ_TIMER));
 	/* The flags go to memory only: this is not the vCPU's thread. */
 	rv64_set_frm(c, fcsr >> 5);
 	c->head.fp_flags = rv64_fflags_to_host(fcsr & 31);
 	c->head.reservation.host = NULL;
 	c->head.fault.pending = false;
 	rv64_mmu_init(c);
+	rv64_set_stimecmp(c, c->stimecmp); /* starts the timer, and sets its line */
 	atomic_store(&c->head.attention, 1);
 }
 
 static void visit(void *cpu, struct state *s)
 {
 	struct rv64_cpu *c = cpu;
-	uint64_t sip = atomic_load(&c->sip);
+	/* The timer's line follows from stimecmp and the time. */
+	uint64_t sip = atomic_load(&c->sip) & ~IRQ_BIT(RV64_IRQ_TIMER);
 	uint32_t fcsr = rv64_fflags_from_host(c->head.fp_flags) | c->frm << 5;
 	if (state_begin(s, "rv64", 1)) {
 		state_u64(s, "pc", &c->head.pc);
