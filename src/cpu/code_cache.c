@@ -7,7 +7,7 @@ enum {
 	BLOCK_BUCKETS = 1 << 16,
 	PAGE_BUCKETS = 1 << 12,
 	/* Beyond this, everything is dropped: a guest cannot make the host run out of memory. */
-	CACHE_LIMIT_BYTES = 192 << 20,
+	CACHE_LIMIT_BYTES = 40 << 20, /* with the allocator's share, under 64 MiB in all */
 };
 
 struct block {
