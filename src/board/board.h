@@ -25,6 +25,7 @@ struct board_config {
 	unsigned cpus;
 	uint64_t memory_bytes;
 	int console_in_fd, console_out_fd; /* the first serial port's, owned on success; or -1 */
+	uint64_t console_log_bytes;	   /* of console_out_fd: serial.h, log_bytes */
 	serial_tap_fn *tap;		   /* sees the first serial port's output; or NULL */
 	board_ended_fn *ended;
 	void *opaque; /* of tap and ended */

@@ -5,7 +5,6 @@
 
 struct values {
 	const char *format;
-	bool network;
 };
 
 static const struct column columns[] = {
@@ -36,8 +35,6 @@ static int run(struct cli *cli, const void *values, char **operands, size_t n)
 	bool vital = true;
 	for (size_t i = 0; doctor_probes[i].probe; i++) {
 		const struct doctor_probe *p = &doctor_probes[i];
-		if (p->network && !v->network)
-			continue;
 		struct finding f = {.what = p->what};
 		p->probe(&f);
 		vital = vital && !(p->vital && f.state == FINDING_NO);
@@ -60,8 +57,6 @@ static int run(struct cli *cli, const void *values, char **operands, size_t n)
 static const struct option options[] = {
 	{"format", 'f', OPTION_ENUM, offsetof(struct values, format), "FORMAT", "how to print it",
 		format_choices},
-	{"network", 0, OPTION_FLAG, offsetof(struct values, network), NULL,
-		"also try whether the archive can be reached", NULL},
 };
 
 const struct command cmd_doctor = {

@@ -308,7 +308,7 @@ static int make_instance(struct run *r, char **argv, size_t n, struct error *err
 	r->guest.verbose_kernel = show;
 	r->guest.console_fd = show ? STDERR_FILENO
 				   : openat(r->instance->dir_fd, "console.log",
-					     O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+					     O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	return r->guest.console_fd < 0 ? error_errno(err, errno, "console.log") : 0;
 }
 

@@ -17,8 +17,7 @@ struct finding {
 struct doctor_probe {
 	const char *what;
 	void (*probe)(struct finding *f);
-	bool vital;   /* nothing runs without it */
-	bool network; /* only when asked for */
+	bool vital; /* nothing runs without it */
 };
 
 extern const struct doctor_probe doctor_probes[]; /* ends with an empty row */

@@ -89,6 +89,7 @@ static int launch(struct guest *g, const struct instance *instance, const struct
 		.agent = true,
 		.network = o->network,
 		.console_fd = o->console_fd,
+		.console_log = o->console_fd != STDERR_FILENO,
 		.dir_fd = instance->dir_fd,
 		.lock_fd = instance->lock_fd};
 	for (; spec->n_publish < o->n_publish; spec->n_publish++)
@@ -302,7 +303,7 @@ int guest_configure_image(
 	}
 	if (!r) {
 		console = openat(instance->dir_fd, "console.log",
-			O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+			O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 		struct guest_options o = {.image = unconfigured,
 			.boot = boot,
 			.cpus = 1,

@@ -40,6 +40,7 @@ struct serial {
 	void *tap_opaque;
 	/* The loop's thread only: */
 	int in_fd, out_fd;
+	uint64_t log_bytes; /* serial.h */
 	struct loop_fd *in_watch, *out_watch;
 	bool in_plain; /* a regular file, which epoll refuses: always ready */
 	struct loop_timer *kick;
@@ -311,6 +312,25 @@ static bool writable_now(int fd, int timeout_ms)
 	return poll(&pfd, 1, timeout_ms) == 1;
 }
 
+/* Room for n more bytes in a log: the older half makes it. */
+static void trim_log(int fd, uint64_t limit, size_t n)
+{
+	uint8_t chunk[WRITE_BYTES];
+	off_t end = lseek(fd, 0, SEEK_CUR);
+	if (end < 0 || (uint64_t)end + n <= limit)
+		return;
+	off_t from = end - (off_t)MIN((uint64_t)end, limit / 2), to = 0;
+	while (from < end) {
+		ssize_t got = pread(fd, chunk, (size_t)MIN((off_t)sizeof(chunk), end - from), from);
+		if (got <= 0 || pwrite(fd, chunk, (size_t)got, to) != got)
+			break; /* what was moved so far has to do */
+		from += got;
+		to += got;
+	}
+	if (ftruncate(fd, to) == 0)
+		lseek(fd, to, SEEK_SET);
+}
+
 /* Writes until the buffer is empty or the reader is slow. */
 static void drain(struct serial *p, int timeout_ms)
 {
@@ -325,6 +345,8 @@ static void drain(struct serial *p, int timeout_ms)
 		}
 		if (!writable_now(p->out_fd, timeout_ms))
 			return;
+		if (p->log_bytes)
+			trim_log(p->out_fd, p->log_bytes, n);
 		ssize_t done = write(p->out_fd, chunk, n);
 		if (done < 0 && (errno == EAGAIN || errno == EINTR)) {
 			if (timeout_ms <= 0)
@@ -479,6 +501,7 @@ int serial_new(struct serial **out, struct bus *bus, struct loop *loop,
 	p->bus = bus;
 	p->in_fd = in_fd;
 	p->out_fd = out_fd;
+	p->log_bytes = config->log_bytes;
 	if (p->in_plain)
 		pump_input(p);
 	*out = p;

@@ -23,7 +23,10 @@ typedef void serial_tap_fn(void *opaque, const uint8_t *bytes, size_t len);
 struct serial_config {
 	gpa_t base;
 	struct irq_line irq;
-	int in_fd, out_fd;  /* owned on success, may be the same; -1: no input, output dropped */
+	int in_fd, out_fd; /* owned on success, may be the same; -1: no input, output dropped */
+	/* Not 0: out_fd is a log, a file open for reading too that never grows beyond this: the
+	 * newest half of it stays when it is full. */
+	uint64_t log_bytes;
 	serial_tap_fn *tap; /* or NULL */
 	void *tap_opaque;
 };

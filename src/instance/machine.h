@@ -50,7 +50,8 @@ struct machine_spec {
 	bool network;
 	const char *publish[MACHINE_PUBLISH_MAX]; /* [ADDR:]HOST:GUEST[/tcp|udp] */
 	unsigned n_publish;
-	int console_fd; /* gets what the guest's console prints; -1: nobody */
+	int console_fd;	  /* gets what the guest's console prints; -1: nobody */
+	bool console_log; /* console_fd is a file, open for reading too: its newest part is kept */
 	/* Where the monitor makes vsock.sock; -1: no agent can be reached. */
 	int dir_fd;
 	int lock_fd; /* of the instance: held until the monitor is gone */

@@ -86,15 +86,15 @@ json_t *machine_spec_to_json(const struct machine_spec *s, struct fd_list *fds)
 		json_array_append_new(initrds, add_fd(fds, s->initrd_fds[i]));
 	for (size_t i = 0; i < s->n_publish; i++)
 		json_array_append_new(publish, text(s->publish[i]));
-	return json_pack(
-		"{s:o, s:o, s:I, s:I, s:o, s:o, s:o, s:o, s:b, s:o, s:o, s:b, s:o, s:o, s:o, s:o}",
+	return json_pack("{s:o, s:o, s:I, s:I, s:o, s:o, s:b, s:o, s:o, s:b, s:o, "
+			 "s:o, s:b, s:o, s:o, s:o, s:o}",
 		"arch", text(s->arch), "hostname", text(s->hostname), "cpus", (json_int_t)s->cpus,
 		"memory_bytes", (json_int_t)s->memory_bytes, "cmdline", text(s->cmdline),
-		"kernel_name", text(s->kernel_name), "kernel", add_fd(fds, s->kernel_fd), "initrds",
-		initrds, "agent", (int)s->agent, "disks", disks, "shares", shares_to_json(s, fds),
-		"network", (int)s->network, "publish", publish, "console",
-		add_fd(fds, s->console_fd), "directory", add_fd(fds, s->dir_fd), "lock",
-		add_fd(fds, s->lock_fd));
+		"kernel_name", text(s->kernel_name), "console_log", (int)s->console_log, "kernel",
+		add_fd(fds, s->kernel_fd), "initrds", initrds, "agent", (int)s->agent, "disks",
+		disks, "shares", shares_to_json(s, fds), "network", (int)s->network, "publish",
+		publish, "console", add_fd(fds, s->console_fd), "directory", add_fd(fds, s->dir_fd),
+		"lock", add_fd(fds, s->lock_fd));
 }
 
 static int get_fd(const json_t *o, const char *key)
@@ -179,6 +179,7 @@ int machine_spec_from_json(const json_t *o, struct machine_spec *out, struct err
 		.agent = json_is_true(json_object_get(o, "agent")),
 		.network = json_is_true(json_object_get(o, "network")),
 		.console_fd = get_fd(o, "console"),
+		.console_log = json_is_true(json_object_get(o, "console_log")),
 		.dir_fd = get_fd(o, "directory"),
 		.lock_fd = get_fd(o, "lock"),
 	};

@@ -16,6 +16,8 @@
 #include "vm/vm.h"
 
 #define SOCKET_NAME "vsock.sock"
+/* A guest that floods its console must not fill the host's disk. */
+#define CONSOLE_LOG_BYTES MiB
 
 struct monitor {
 	struct loop *loop;
@@ -128,6 +130,7 @@ static int make_config(const struct machine_spec *spec, struct vm_config *c, str
 		.vsock_listen_fd = -1,
 		.vsock_path = SOCKET_NAME,
 		.console_in_fd = -1,
+		.console_log_bytes = spec->console_log ? CONSOLE_LOG_BYTES : 0,
 		.console_out_fd = spec->console_fd};
 	for (unsigned i = 0; i < spec->n_disks; i++) {
 		const struct machine_disk *d = &spec->disks[i];

@@ -218,6 +218,7 @@ static int make_board(struct vm *vm, const struct vm_config *config, struct erro
 		.memory_bytes = config->memory_bytes,
 		.console_in_fd = -1,
 		.console_out_fd = -1,
+		.console_log_bytes = config->console_log_bytes,
 		.tap = on_console,
 		.ended = on_board_ended,
 		.opaque = vm,

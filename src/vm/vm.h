@@ -49,6 +49,7 @@ struct vm_config {
 	uint8_t mac[6];
 	int vsock_listen_fd; /* bound Unix socket; -1: no vsock device */
 	const char *vsock_path;
+	uint64_t console_log_bytes; /* not 0: console_out_fd is a log of at most this (serial.h) */
 	int console_in_fd, console_out_fd; /* the serial console; -1: input none, output dropped */
 };
 

@@ -299,6 +299,42 @@ static void one_socket_for_both_directions_and_plain_files(void)
 	loop_free(loop);
 }
 
+static void a_log_keeps_its_newest_part(void)
+{
+	enum { LIMIT = 64 * 1024, LINES = 312 * 64 };
+	FILE *file = tmpfile();
+	struct serial *log;
+	setup();
+	struct serial_config config = {.base = GPA(BASE + SERIAL_BYTES),
+		.irq = {on_irq, NULL, 0},
+		.in_fd = -1,
+		.out_fd = dup(fileno(file)),
+		.log_bytes = LIMIT};
+	CHECK_EQ(serial_new(&log, bus, loop, &config, NULL), 0);
+	for (unsigned i = 0; i < LINES; i++) {
+		char line[16];
+		int n = snprintf(line, sizeof(line), "line %05u\n", i);
+		CHECK_EQ(serial_put(log, line, (size_t)n), (size_t)n);
+		if (i % 64 == 63) {
+			serial_flush(log, 100);
+			CHECK(lseek(fileno(file), 0, SEEK_END) <= LIMIT);
+		}
+	}
+	serial_free(log);
+	static char text[LIMIT + 1];
+	long bytes = pread(fileno(file), text, LIMIT, 0);
+	CHECK(bytes >= LIMIT / 2 - 4096);
+	CHECK(!strcmp(text + bytes - 11, "line 19967\n"));
+	bool whole = true; /* nothing is missing inside */
+	for (long at = 0, end = bytes / 11 - 1; at < end; at++) {
+		const char *line = text + bytes - 11 * (at + 1);
+		whole &= strtol(line + 5, NULL, 10) == LINES - 1 - at;
+	}
+	CHECK(whole);
+	fclose(file);
+	teardown();
+}
+
 int main(void)
 {
 	RUN(output_arrives_in_order);
@@ -310,6 +346,7 @@ int main(void)
 	RUN(loopback_and_modem_lines);
 	RUN(divisor_and_scratch);
 	RUN(state_round_trip);
+	RUN(a_log_keeps_its_newest_part);
 	RUN(one_socket_for_both_directions_and_plain_files);
 	return tap_done();
 }

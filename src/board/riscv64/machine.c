@@ -83,6 +83,7 @@ static int make_devices(struct riscv_machine *m, const struct board_config *conf
 		.irq = line(m, RISCV_IRQ_SERIAL),
 		.in_fd = config->console_in_fd,
 		.out_fd = config->console_out_fd,
+		.log_bytes = config->console_log_bytes,
 		.tap = config->tap,
 		.tap_opaque = config->opaque,
 	};
