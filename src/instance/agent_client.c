@@ -146,6 +146,21 @@ int agent_poll(struct agent_conn *c, struct agent_message *out, struct error *er
 	}
 }
 
+/* The guest's words: for a terminal, so nothing that a terminal obeys. */
+static int guest_error(struct error *err, int code, const char *said)
+{
+	char text[512];
+	size_t n = 0;
+	for (unsigned char last = 0; said[n] && n < sizeof(text) - 1; n++) {
+		unsigned char c = (unsigned char)said[n];
+		bool control = c < ' ' || c == 0x7f || (last == 0xc2 && c >= 0x80 && c <= 0x9f);
+		text[n] = control ? '?' : (char)c;
+		last = c;
+	}
+	text[n] = '\0';
+	return error_set(err, code, "%s", text);
+}
+
 int agent_call(struct agent_conn *c, const struct agent_message *request, enum agent_type expected,
 	struct agent_message *answer, const struct agent_wait *wait, struct error *err)
 {
@@ -164,7 +179,7 @@ int agent_call(struct agent_conn *c, const struct agent_message *request, enum a
 		int code = answer->error.code > 0 && answer->error.code < 4096
 				   ? (int)answer->error.code
 				   : EIO;
-		return error_set(err, code, "%s", answer->error.message);
+		return guest_error(err, code, answer->error.message);
 	}
 	if (answer->type != expected)
 		return error_set(err, EPROTO, "the agent answered %s with %s",
@@ -266,7 +281,7 @@ int agent_exec(struct agent_process *out, const struct agent_address *address,
 	if (answer.type == AGENT_ERROR) {
 		uint32_t s = answer.error.exit_status;
 		*exit_status = s == 126 || s == 127 ? s : 126;
-		return error_set(err, s == 127 ? ENOENT : EACCES, "%s", answer.error.message);
+		return guest_error(err, s == 127 ? ENOENT : EACCES, answer.error.message);
 	}
 	if (answer.type != AGENT_STARTED)
 		return error_set(err, EPROTO, "the agent answered EXEC with %s",

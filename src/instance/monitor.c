@@ -128,7 +128,7 @@ static int make_config(const struct machine_spec *spec, struct vm_config *c, str
 		.share_count = spec->n_shares,
 		.net_fd = -1,
 		.vsock_listen_fd = -1,
-		.vsock_path = SOCKET_NAME,
+		.vsock_path = NULL, /* the agent is called, it calls nobody */
 		.console_in_fd = -1,
 		.console_log_bytes = spec->console_log ? CONSOLE_LOG_BYTES : 0,
 		.console_out_fd = spec->console_fd};

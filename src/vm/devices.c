@@ -159,6 +159,7 @@ static int add_vsock(struct vm *vm, const struct vm_config *config, struct error
 	struct virtio_device *d;
 	if (config->vsock_listen_fd < 0)
 		return 0;
+	vm->connects = config->vsock_path != NULL;
 	int fd = -1, r = vm_own_fd(&fd, config->vsock_listen_fd, err);
 	if (r < 0)
 		return r;

@@ -25,6 +25,7 @@ struct vm {
 	struct vm_io *io;			/* owned */
 	struct sandbox_dir dirs[VM_SHARES_MAX]; /* shared directories, owned until vm_sandbox() */
 	unsigned dir_count;
+	bool connects; /* the guest may connect to Unix sockets of the host */
 	vm_ended_fn *ended;
 	void *opaque;
 	bool started, paused, over;

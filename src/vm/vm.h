@@ -48,6 +48,8 @@ struct vm_config {
 	int net_fd; /* frames, one a message (net/slirp.h); -1: no network device */
 	uint8_t mac[6];
 	int vsock_listen_fd; /* bound Unix socket; -1: no vsock device */
+	/* Where the guest's own connections go: <path>_<port>. NULL: nowhere, and the sandbox lets
+	 * the monitor connect to no socket, which is the safer choice. */
 	const char *vsock_path;
 	uint64_t console_log_bytes; /* not 0: console_out_fd is a log of at most this (serial.h) */
 	int console_in_fd, console_out_fd; /* the serial console; -1: input none, output dropped */

@@ -102,6 +102,10 @@ static int leave_shared(void)
 {
 	return openat(shared_fd, "../../etc/passwd", O_RDONLY) >= 0;
 }
+static int unix_socket(void)
+{
+	return socket(AF_UNIX, SOCK_STREAM, 0) >= 0; /* the user's bus, a container engine, … */
+}
 static int make_device(void)
 {
 	return mknodat(shared_fd, "dev", S_IFCHR | 0600, 0x0103) == 0;
@@ -194,6 +198,7 @@ static void other_processes_are_out_of_reach(void)
 static void the_kernel_shows_little(void)
 {
 	CHECK_EQ(attempt(internet, true), DENIED);
+	CHECK_EQ(attempt(unix_socket, true), DENIED);
 	CHECK_EQ(attempt(make_code, true), DENIED);
 	CHECK_EQ(attempt(new_namespace, true), -SIGSYS);
 	CHECK_EQ(attempt(use_io_uring, true), -SIGSYS);

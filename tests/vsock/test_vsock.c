@@ -232,6 +232,29 @@ static void refusals(void)
 }
 
 /* Bytes in both directions at once, with credit on both sides; far more than the buffers. */
+/* Without a path the guest reaches nothing, whatever there is in the working directory. */
+static void no_way_out_without_a_path(void)
+{
+	struct vguest v;
+	char where[128];
+	snprintf(where, sizeof(where), "/tmp/strata-vsock-%d", (int)getpid());
+	memset(&v, 0, sizeof(v));
+	guest_init(&v.g);
+	REQUIRE(virtio_vsock_new(&v.g.device, v.g.memory, v.g.loop, CID, listen_at(where), NULL,
+			NULL) == 0 &&
+		guest_start(&v.g, 0));
+	v.rx_buf = guest_alloc(&v.g, RX_BYTES);
+	v.tx_buf = guest_alloc(&v.g, TX_BYTES + HDR);
+	int fd = listen_at("_77");
+	REQUIRE(fd >= 0);
+	send_packet(&v, 1000, 77, VSOCK_OP_REQUEST, 0, NULL, 0);
+	CHECK(receive(&v) && v.h.op == VSOCK_OP_RST);
+	close(fd);
+	unlink("_77");
+	unlink(where);
+	guest_done(&v.g);
+}
+
 static void echoes_100_mib(void)
 {
 	enum { TOTAL = 100 << 20 };
@@ -524,6 +547,7 @@ int main(void)
 {
 	RUN(connects_both_ways);
 	RUN(refusals);
+	RUN(no_way_out_without_a_path);
 	RUN(echoes_100_mib);
 	RUN(half_closes);
 	RUN(hostile_packets);

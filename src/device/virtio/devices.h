@@ -33,7 +33,8 @@ int virtio_net_new(struct virtio_device **out, struct memory *memory, struct loo
 
 /* vsock.c: host side is Unix sockets: listens at `path` (Firecracker's convention: a client
  * connects, sends "CONNECT <port>\n", reads "OK <host port>\n"); a guest that connects to CID 2
- * port N reaches the Unix socket "<path>_N". listen_fd is the bound, listening socket (owned). */
+ * port N reaches the Unix socket "<path>_N", or nobody when path is NULL. listen_fd is the bound,
+ * listening socket (owned). */
 int virtio_vsock_new(struct virtio_device **out, struct memory *memory, struct loop *loop,
 	uint64_t guest_cid, int listen_fd, const char *path, struct error *err);
 

@@ -236,7 +236,7 @@ static void guest_requests(struct vsock *v, const struct vsock_header *h)
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	uint32_t port = le32toh(h->dst_port);
 	int len = snprintf(addr.sun_path, sizeof(addr.sun_path), "%s_%u", v->path, port);
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int fd = v->path[0] ? socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0) : -1;
 	struct conn *c = NULL;
 	if (fd >= 0 && len < (int)sizeof(addr.sun_path) &&
 		connect(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0)
@@ -495,7 +495,7 @@ int virtio_vsock_new(struct virtio_device **out, struct memory *memory, struct l
 	uint64_t guest_cid, int listen_fd, const char *path, struct error *err)
 {
 	/* "_4294967295" is put behind it. */
-	if (strlen(path) + 11 >= sizeof(((struct vsock *)0)->path))
+	if (path && strlen(path) + 11 >= sizeof(((struct vsock *)0)->path))
 		return error_set(err, ENAMETOOLONG, "vsock: the path '%.120s' is too long", path);
 	if (guest_cid <= HOST_CID || guest_cid >= UINT32_MAX)
 		return error_set(
@@ -511,7 +511,7 @@ int virtio_vsock_new(struct virtio_device **out, struct memory *memory, struct l
 		.next_host_port = FIRST_HOST_PORT,
 	};
 	v->ready_tail = &v->ready;
-	strcpy(v->path, path);
+	strcpy(v->path, path ? path : "");
 	int r = getrandom(&v->hash_key, sizeof(v->hash_key), 0) == sizeof(v->hash_key)
 			? loop_fd_add(loop, listen_fd, 0, vsock_on_listen, v, &v->listen_watch, err)
 			: error_errno(err, errno, "vsock: random key");
