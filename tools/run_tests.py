@@ -63,10 +63,12 @@ def describe(status):
 
 def run(test):
     r = Result(test["label"])
-    # A directory of its own for each program, gone afterwards, and no way into the user's store.
+    # A directory of its own for each program, gone afterwards, and no way into the user's store
+    # except for system tests, which would take minutes to make an image of their own.
     scratch = tempfile.mkdtemp(prefix="strata-test-")
     env = {**os.environ, **test["env"], "TMPDIR": scratch}
-    env.setdefault("STRATA_HOME", os.path.join(scratch, "home"))
+    if not any(s.endswith(":system") or s == "system" for s in test["suite"]):
+        env.setdefault("STRATA_HOME", os.path.join(scratch, "home"))
     env.setdefault("ASAN_OPTIONS", "detect_leaks=1:abort_on_error=1")
     env.setdefault("UBSAN_OPTIONS", "halt_on_error=1:print_stacktrace=1")
     start, status = time.monotonic(), 0

@@ -1,12 +1,18 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# test_boot.sh BOOT GUEST_INIT: a Linux kernel (the file that STRATA_TEST_KERNEL names) boots from a
-# shared directory, in the sandbox, with 1, 2 and 4 CPUs; guest_init.c says what worked there.
+# test_boot.sh BOOT GUEST_INIT STRATA: a Linux kernel (the file that STRATA_TEST_KERNEL names, or else
+# that of the boot image in the store) boots from a shared directory, in the sandbox, with 1, 2 and 4 CPUs; guest_init.c says what worked there.
 set -u
-boot=$1 init=$2
+boot=$1 init=$2 strata=$3
 kernel=${STRATA_TEST_KERNEL-}
 if [ -z "$kernel" ]; then
-	echo "1..0 # SKIP STRATA_TEST_KERNEL names no kernel"
+	digest=$("$strata" image inspect --arch riscv64 debian-boot:trixie 2>/dev/null |
+		sed -n '/boot\.kernel\./{n;s/.*sha256:\([0-9a-f]*\)".*/\1/p;}')
+	home=${STRATA_HOME:-${XDG_DATA_HOME:-$HOME/.local/share}/strata}
+	[ -z "$digest" ] || kernel=$home/images/blobs/sha256/$digest
+fi
+if [ -z "$kernel" ]; then
+	echo "1..0 # SKIP STRATA_TEST_KERNEL names no kernel and the store has none"
 	exit 0
 fi
 root=$(mktemp -d) || exit 1
