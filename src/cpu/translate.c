@@ -90,7 +90,7 @@ static int lift(struct vcpu *v, const struct code_key *key, unsigned max_insns,
 	return interp_lower(v->lowerer, &f, out, err);
 }
 
-/* Makes the block and adds it to the cache. NULL: cpu_head.fault is set. */
+/* Makes the block and adds it to the cache. NULL: cpu_head.fault is set, or the code has changed. */
 static const struct interp_code *make_code(struct vcpu *v, struct code_key *key)
 {
 	struct error err _error_ = ERROR_INIT;
@@ -120,11 +120,9 @@ static const struct interp_code *make_code(struct vcpu *v, struct code_key *key)
 			return NULL;
 		}
 		vcpu_count_event(&v->blocks_lifted);
-		const struct interp_code *added = code_cache_add(v->group->cache, key, code);
-		if (added)
-			return added;
-		/* Someone wrote to the page meanwhile: he may want this CPU to get on. */
-		vcpu_serve_requests(v);
+		/* NULL when someone wrote to the page meanwhile. He may do so for ever, and others
+		 * may want this CPU to stop: so it is not for this loop to try again. */
+		return code_cache_add(v->group->cache, key, code);
 	}
 }
 
