@@ -293,7 +293,9 @@ static bool settle(struct vcpu *v)
 		pthread_cond_broadcast(&v->stopped);
 		sleep_while(v, is_parked);
 	}
-	v->parked = false; /* also when it was resumed before it came here */
+	/* Also when it was resumed before it came here. */
+	v->parked = false;
+	atomic_store(&v->idle, false);
 	return !v->stop;
 }
 

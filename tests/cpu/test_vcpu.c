@@ -401,6 +401,32 @@ static void a_loop_can_be_stopped(void)
 	machine_done(&m);
 }
 
+static void note_thread(void *opaque, void *state)
+{
+	(void)state;
+	*(pthread_t *)opaque = pthread_self();
+}
+
+/* Its thread never parked: it is busy all the same, and nobody else may touch its state. */
+static void resumed_before_it_started(void)
+{
+	struct machine m;
+	pthread_t where = pthread_self();
+	machine_init(&m, 1);
+	CODE(&m, 0x1000, I(LI, .d = 1, .imm = 1), I(LI, .d = 2), I(BNE, .a = 1, .b = 2, .imm = 0));
+	state_of(&m, 0)->head.pc = 0x1000;
+	vcpu_resume(m.cpus[0]);
+	start(&m);
+	struct vcpu_stats stats = {0};
+	while (!stats.insns) {
+		usleep(100);
+		vcpu_stats(m.cpus[0], &stats);
+	}
+	vcpu_run_on(m.cpus[0], note_thread, &where);
+	CHECK(!pthread_equal(where, pthread_self()));
+	machine_done(&m);
+}
+
 static void waiting_and_timer(void)
 {
 	struct machine m;
@@ -443,6 +469,7 @@ int main(void)
 	RUN(atomics);
 	RUN(requests_between_cpus);
 	RUN(a_loop_can_be_stopped);
+	RUN(resumed_before_it_started);
 	RUN(waiting_and_timer);
 	return tap_done();
 }
