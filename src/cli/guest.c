@@ -191,14 +191,27 @@ static int send_all(int fd, const char *bytes, size_t n)
 	return 0;
 }
 
-/* dpkg's own words are the progress: "Setting up libc6:riscv64 (2.41-12) ..." */
-static void show_line(struct meter *p, struct strbuf *line, struct strbuf *last)
+/* What a configuring guest has said. */
+struct words {
+	struct strbuf line, last; /* the one that grows; the last whole one */
+	uint64_t done, total;	  /* packages; total is 0 until the script has told it */
+};
+
+static void words_done(struct words *w)
 {
-	if (!strncmp(line->data ? line->data : "", "Setting up ", 11)) {
-		char *text _free_ = xasprintf("Configuring: %s", line->data + 11);
-		if (p->tty)
-			meter_stage(p, text);
-	}
+	strbuf_done(&w->line);
+	strbuf_done(&w->last);
+}
+
+/* dpkg's own words are the progress: "Setting up libc6:riscv64 (2.41-12) ..." */
+static void show_line(struct meter *p, struct words *w)
+{
+	struct strbuf *line = &w->line, *last = &w->last;
+	const char *text = line->data ? line->data : "";
+	if (!strncmp(text, "To configure: ", 14))
+		w->total = strtoul(text + 14, NULL, 10) & 0xffff;
+	else if (!strncmp(text, "Setting up ", 11))
+		meter_items(p, ++w->done, w->total, "packages configured");
 	if (line->len) {
 		strbuf_clear(last);
 		strbuf_adds(last, line->data);
@@ -206,14 +219,13 @@ static void show_line(struct meter *p, struct strbuf *line, struct strbuf *last)
 	strbuf_clear(line);
 }
 
-static void take_words(
-	struct meter *p, const char *bytes, size_t n, struct strbuf *line, struct strbuf *last)
+static void take_words(struct meter *p, const char *bytes, size_t n, struct words *w)
 {
 	for (size_t i = 0; i < n; i++) {
 		if (bytes[i] == '\n')
-			show_line(p, line, last);
-		else if (line->len < 200 && (unsigned char)bytes[i] >= ' ')
-			strbuf_addc(line, bytes[i]);
+			show_line(p, w);
+		else if (w->line.len < 200 && (unsigned char)bytes[i] >= ' ')
+			strbuf_addc(&w->line, bytes[i]);
 	}
 }
 
@@ -221,7 +233,7 @@ static void take_words(
 static int pump_configure(
 	struct agent_process *p, int tar_fd, int log_fd, struct meter *meter, struct error *err)
 {
-	struct strbuf line _strbuf_ = STRBUF_INIT, last _strbuf_ = STRBUF_INIT;
+	struct words words CLEANUP(words_done) = {STRBUF_INIT, STRBUF_INIT, 0, 0};
 	static char buf[65536];
 	int status = -1;
 	cleanup_close_fd(&p->streams[AGENT_STDIN]);
@@ -241,7 +253,7 @@ static int pump_configure(
 			if (r < 0)
 				return error_errno(err, -r, "the guest's tar stream");
 			if (n > 0 && i == 1 && send_all(log_fd, buf, (size_t)n) == 0)
-				take_words(meter, buf, (size_t)n, &line, &last);
+				take_words(meter, buf, (size_t)n, &words);
 			if (n <= 0)
 				cleanup_close_fd(&p->streams[i + 1]), p->streams[i + 1] = -1;
 		}
@@ -255,7 +267,7 @@ static int pump_configure(
 	if (!status)
 		return 0;
 	error_set(err, EIO, "the guest's dpkg ended with status %d: %s", status,
-		last.data ? last.data : "");
+		words.last.data ? words.last.data : "");
 	error_remedy(err, "all it said is in configure.log in Strata's home directory");
 	return -EIO;
 }

@@ -51,6 +51,31 @@ void meter_tick(struct meter *p)
 	draw(p, line);
 }
 
+static void fill_bar(char bar[BAR_CELLS + 1], uint64_t done, uint64_t total)
+{
+	int full = (int)(done * BAR_CELLS / total);
+	for (int i = 0; i < BAR_CELLS; i++)
+		bar[i] = i < full ? '#' : '.';
+	bar[BAR_CELLS] = 0;
+}
+
+void meter_items(struct meter *p, uint64_t done, uint64_t total, const char *what)
+{
+	if (!done || done > total || !p->stage)
+		return;
+	char bar[BAR_CELLS + 1];
+	fill_bar(bar, done, total);
+	char *line _free_ =
+		p->tty ? xasprintf("%s  [%s] %llu of %llu %s", p->stage, bar,
+				 (unsigned long long)done, (unsigned long long)total, what)
+		       : xasprintf("%llu of %llu %s", (unsigned long long)done,
+				 (unsigned long long)total, what);
+	if (p->tty)
+		draw(p, line);
+	else if (done == total || done * 10 / total != (done - 1) * 10 / total)
+		fprintf(stderr, "%s\n", line);
+}
+
 void meter_bytes(struct meter *p, uint64_t done, uint64_t total)
 {
 	uint64_t now = clock_monotonic_ns();
@@ -68,11 +93,8 @@ void meter_bytes(struct meter *p, uint64_t done, uint64_t total)
 	}
 	format_size(total, all);
 	format_duration(rate ? (total - done) / rate : 0, left);
-	int full = (int)(done * BAR_CELLS / total);
 	char bar[BAR_CELLS + 1];
-	for (int i = 0; i < BAR_CELLS; i++)
-		bar[i] = i < full ? '#' : '.';
-	bar[BAR_CELLS] = 0;
+	fill_bar(bar, done, total);
 	char *line _free_ = xasprintf("%s  [%s] %3d%%  %s of %s  %s/s%s%s", p->stage, bar,
 		(int)(done * 100 / total), have, all, rate_text, rate ? "  " : "",
 		rate ? left : "");

@@ -19,6 +19,8 @@ void meter_init(struct meter *p, const struct cli *cli);
 void meter_done(struct meter *p); /* clears an unfinished line */
 void meter_stage(struct meter *p, const char *what);
 void meter_bytes(struct meter *p, uint64_t done, uint64_t total);
+/* Things rather than bytes: a bar on a terminal, elsewhere a line for each tenth of them. */
+void meter_items(struct meter *p, uint64_t done, uint64_t total, const char *what);
 void meter_tick(struct meter *p); /* a stage without a size: redraws its seconds */
 
 #endif

@@ -29,6 +29,7 @@ const char rootfs_configure_script[] =
 	"\tdone\n"
 	"\t: >/var/lib/strata/preinst-done\n"
 	"fi\n"
+	"echo \"To configure: $(grep -c '^Status: install ok unpacked' /var/lib/dpkg/status)\"\n"
 	"dpkg --force-confold --configure -a </dev/null 3>&-\n"
 	"dpkg --audit 3>&-\n"
 	"rm -f /var/log/dpkg.log /var/log/alternatives.log /var/lib/dpkg/*-old \\\n"
