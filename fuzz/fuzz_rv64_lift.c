@@ -14,8 +14,8 @@ static void lift(struct rv64_cpu *c, const uint8_t *code, size_t bytes)
 	struct ir_func f;
 	size_t here = bytes - bytes / 4;
 	ir_func_init(&f, &rv64_isa.target, &arena, 0x1000);
-	int r = rv64_isa.lift(&f, rv64_isa.translation_flags(c), code, here, code + here,
-		bytes - here, 64);
+	int r = rv64_isa.lift(
+		&f, rv64_isa.translation_flags(c), code, here, code + here, bytes - here, 64);
 	if (r && r != -EAGAIN)
 		abort();
 	if (!r && (ir_verify(&f, &err) || ir_optimise(&f, true, NULL, &err)))

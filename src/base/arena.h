@@ -8,7 +8,7 @@
 struct arena_chunk;
 struct arena {
 	struct arena_chunk *head; /* newest chunk, owned */
-	char *next, *end;         /* free bytes of head */
+	char *next, *end;	  /* free bytes of head */
 };
 
 #define ARENA_INIT ((struct arena){0})
@@ -18,7 +18,7 @@ void *arena_alloc(struct arena *a, size_t bytes) __attribute__((malloc, returns_
 void arena_reset(struct arena *a); /* frees all but one chunk */
 void arena_done(struct arena *a);
 
-#define ARENA_NEW(a, type)      ((type *)arena_alloc((a), sizeof(type)))
+#define ARENA_NEW(a, type)	((type *)arena_alloc((a), sizeof(type)))
 #define ARENA_ARRAY(a, type, n) ((type *)arena_alloc((a), sizeof(type) * (size_t)(n)))
 
 #endif

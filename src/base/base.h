@@ -12,18 +12,17 @@
 #include <string.h>
 #include <sys/types.h>
 
-#define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
-#define MIN(a, b)     ((a) < (b) ? (a) : (b))
-#define MAX(a, b)     ((a) > (b) ? (a) : (b))
-#define container_of(ptr, type, member)                                                            \
-	((type *)(void *)((char *)(ptr)-offsetof(type, member)))
+#define ARRAY_SIZE(a)			(sizeof(a) / sizeof((a)[0]))
+#define MIN(a, b)			((a) < (b) ? (a) : (b))
+#define MAX(a, b)			((a) > (b) ? (a) : (b))
+#define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
-#define LIKELY(x)            __builtin_expect(!!(x), 1)
-#define UNLIKELY(x)          __builtin_expect(!!(x), 0)
+#define LIKELY(x)	     __builtin_expect(!!(x), 1)
+#define UNLIKELY(x)	     __builtin_expect(!!(x), 0)
 #define PRINTF_LIKE(fmt, va) __attribute__((format(printf, fmt, va)))
-#define WARN_UNUSED          __attribute__((warn_unused_result))
-#define COLD                 __attribute__((cold, noinline))
-#define CLEANUP(fn)          __attribute__((cleanup(fn)))
+#define WARN_UNUSED	     __attribute__((warn_unused_result))
+#define COLD		     __attribute__((cold, noinline))
+#define CLEANUP(fn)	     __attribute__((cleanup(fn)))
 
 #define KiB (UINT64_C(1) << 10)
 #define MiB (UINT64_C(1) << 20)

@@ -25,16 +25,15 @@ static inline void *vec_grow_(void *items, size_t *cap, size_t need, size_t item
 #define vec_reserve(v, n)                                                                          \
 	do {                                                                                       \
 		if ((v)->cap < (size_t)(n))                                                        \
-			(v)->items =                                                               \
-				vec_grow_((v)->items, &(v)->cap, (n), sizeof(*(v)->items));        \
+			(v)->items = vec_grow_((v)->items, &(v)->cap, (n), sizeof(*(v)->items));   \
 	} while (0)
 #define vec_push(v, ...)                                                                           \
 	do {                                                                                       \
 		vec_reserve((v), (v)->len + 1);                                                    \
 		(v)->items[(v)->len++] = (__VA_ARGS__);                                            \
 	} while (0)
-#define vec_pop(v)           ((v)->items[--(v)->len])
-#define vec_clear(v)         ((v)->len = 0)
+#define vec_pop(v)   ((v)->items[--(v)->len])
+#define vec_clear(v) ((v)->len = 0)
 #define vec_for_each(it, v)                                                                        \
 	for (__typeof__((v)->items[0]) *it = (v)->items; it && it < (v)->items + (v)->len; it++)
 #define vec_done(v)                                                                                \

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A disk: bytes at offsets, whatever format holds them. Synchronous; called from several I/O threads
-// at once (a format that needs a lock takes its own).
+// A disk: bytes at offsets, whatever format holds them. Synchronous; called from several I/O
+// threads at once (a format that needs a lock takes its own).
 #ifndef STRATA_BLOCK_BLOCK_H
 #define STRATA_BLOCK_BLOCK_H
 
@@ -16,7 +16,8 @@ struct block_ops {
 	int (*readv)(struct block *b, const struct iovec *iov, int n, uint64_t offset);
 	int (*writev)(struct block *b, const struct iovec *iov, int n, uint64_t offset);
 	int (*flush)(struct block *b); /* durable when it returns */
-	int (*discard)(struct block *b, uint64_t offset, uint64_t bytes); /* contents may become zero */
+	int (*discard)(
+		struct block *b, uint64_t offset, uint64_t bytes); /* contents may become zero */
 	int (*write_zeroes)(struct block *b, uint64_t offset, uint64_t bytes, bool may_unmap);
 	void (*free)(struct block *b);
 };

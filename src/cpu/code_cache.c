@@ -149,7 +149,8 @@ static unsigned list_of(const struct block *b, const uint8_t *page)
 	return page != page_of(b->key.host);
 }
 
-/* The page that a straddling block ends in, unless that is the page where it begins, mapped twice. */
+/* The page that a straddling block ends in, unless that is the page where it begins, mapped twice.
+ */
 static const uint8_t *second_page(const struct block *b)
 {
 	return b->key.next_page == page_of(b->key.host) ? NULL : b->key.next_page;

@@ -97,8 +97,8 @@ static inline bool vcpu_code_changed(const struct vcpu *v)
 	       atomic_load_explicit(&v->code_epoch, memory_order_relaxed);
 }
 
-/* translate.c: the code for head->pc, or NULL: cpu_head.fault is set, or code or mappings have changed
- * and the caller is to begin afresh. */
+/* translate.c: the code for head->pc, or NULL: cpu_head.fault is set, or code or mappings have
+ * changed and the caller is to begin afresh. */
 const struct interp_jump *vcpu_find_code(struct vcpu *v);
 
 /* access.c: the memory functions of struct cpu_env. */

@@ -24,8 +24,9 @@ static void update_context(struct vcpu *v)
 		v->context_high = high;
 	}
 	/* The top bit: a context is never that of a cleared entry. */
-	v->run.context = UINT64_C(1) << 63 | low_bits(code, CODE_BITS) << (MAPPING_BITS + FLAG_BITS) |
-			 low_bits(mapping, MAPPING_BITS) << FLAG_BITS | h->isa->translation_flags(h);
+	v->run.context =
+		UINT64_C(1) << 63 | low_bits(code, CODE_BITS) << (MAPPING_BITS + FLAG_BITS) |
+		low_bits(mapping, MAPPING_BITS) << FLAG_BITS | h->isa->translation_flags(h);
 }
 
 /* Runs blocks until something but the next block is to be looked at. */

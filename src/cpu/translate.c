@@ -90,7 +90,8 @@ static int lift(struct vcpu *v, const struct code_key *key, unsigned max_insns,
 	return interp_lower(v->lowerer, &f, out, err);
 }
 
-/* Makes the block and adds it to the cache. NULL: cpu_head.fault is set, or the code has changed. */
+/* Makes the block and adds it to the cache. NULL: cpu_head.fault is set, or the code has changed.
+ */
 static const struct interp_code *make_code(struct vcpu *v, struct code_key *key)
 {
 	struct error err _error_ = ERROR_INIT;

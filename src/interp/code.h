@@ -3,8 +3,8 @@
 // exec.c runs it.
 //
 // Word 0 is the handler's address. Word 1 is four 16-bit operands d, a, b, c: byte offsets from the
-// CPU state, so that a slot and a temporary (cpu_head.scratch) are the same thing. Further words are
-// immediates. A handler reads its operands before it writes d, which may be one of them.
+// CPU state, so that a slot and a temporary (cpu_head.scratch) are the same thing. Further words
+// are immediates. A handler reads its operands before it writes d, which may be one of them.
 #ifndef STRATA_INTERP_CODE_H
 #define STRATA_INTERP_CODE_H
 

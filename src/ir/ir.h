@@ -59,11 +59,27 @@ enum ir_mem_flag {
 };
 
 /* aux of RMW */
-enum ir_rmw { IR_RMW_SWAP, IR_RMW_ADD, IR_RMW_AND, IR_RMW_OR, IR_RMW_XOR, IR_RMW_MIN, IR_RMW_MAX,
-	IR_RMW_MINU, IR_RMW_MAXU, IR_RMW_COUNT };
+enum ir_rmw {
+	IR_RMW_SWAP,
+	IR_RMW_ADD,
+	IR_RMW_AND,
+	IR_RMW_OR,
+	IR_RMW_XOR,
+	IR_RMW_MIN,
+	IR_RMW_MAX,
+	IR_RMW_MINU,
+	IR_RMW_MAXU,
+	IR_RMW_COUNT
+};
 
 /* aux of FENCE: earlier accesses of the left kind before later ones of the right kind. */
-enum ir_fence { IR_FENCE_RR = 1, IR_FENCE_RW = 2, IR_FENCE_WR = 4, IR_FENCE_WW = 8, IR_FENCE_ALL = 15 };
+enum ir_fence {
+	IR_FENCE_RR = 1,
+	IR_FENCE_RW = 2,
+	IR_FENCE_WR = 4,
+	IR_FENCE_WW = 8,
+	IR_FENCE_ALL = 15
+};
 
 /* aux of floating-point ops: a rounding mode, and the rules of the guest. */
 enum ir_fp_flag {
@@ -88,24 +104,25 @@ struct ir_ins {
 	uint8_t type; /* enum ir_type of the result; IR_VOID for none */
 	uint16_t aux;
 	ir_ref a, b, c; /* IR_NONE when unused */
-	uint64_t imm;   /* CONST: value; INSN: pc; CALL: helper; TRAP: cause; JUMP/BRANCH: block ids */
+	uint64_t
+		imm; /* CONST: value; INSN: pc; CALL: helper; TRAP: cause; JUMP/BRANCH: block ids */
 };
 
 struct ir_block {
 	ir_ref first, end; /* instructions [first, end); the last one is IR_TERM */
-	uint64_t pc;       /* guest address of the block's first instruction */
+	uint64_t pc;	   /* guest address of the block's first instruction */
 };
 
 /* A field of the guest CPU's state. */
 struct ir_slot {
 	const char *name;
 	uint32_t offset; /* from the start of the CPU state, naturally aligned */
-	uint8_t type;    /* enum ir_type */
+	uint8_t type;	 /* enum ir_type */
 };
 
 enum ir_helper_flag {
-	IR_HELPER_PURE = 1,         /* no effect, reads only its arguments */
-	IR_HELPER_FAULT = 2,        /* may set cpu_head.fault; the executor checks after the call */
+	IR_HELPER_PURE = 1,	    /* no effect, reads only its arguments */
+	IR_HELPER_FAULT = 2,	    /* may set cpu_head.fault; the executor checks after the call */
 	IR_HELPER_READS_SLOTS = 4,  /* slots must be in memory before the call */
 	IR_HELPER_WRITES_SLOTS = 8, /* slots that were in registers are stale after it */
 };
@@ -138,10 +155,10 @@ struct ir_func {
 	ir_ref len, cap;
 	struct ir_block *blocks;
 	unsigned block_count, block_cap;
-	uint64_t pc;       /* guest address of the entry */
-	uint32_t bytes;    /* guest code bytes covered by block 0 (a lifter sets it) */
-	uint32_t insns;    /* guest instructions in it */
-	bool open;         /* a block is being built */
+	uint64_t pc;	/* guest address of the entry */
+	uint32_t bytes; /* guest code bytes covered by block 0 (a lifter sets it) */
+	uint32_t insns; /* guest instructions in it */
+	bool open;	/* a block is being built */
 	ir_ref const_cache[IR_CONST_CACHE]; /* the builder's: constants of the current block */
 };
 
@@ -149,11 +166,12 @@ struct ir_func {
 
 /* Builders fold constants and simple identities as they go, and return an existing constant
  * where there is one. Types of arguments are checked by the verifier, not here. */
-void ir_func_init(struct ir_func *f, const struct ir_target *target, struct arena *arena, uint64_t pc);
+void ir_func_init(
+	struct ir_func *f, const struct ir_target *target, struct arena *arena, uint64_t pc);
 unsigned ir_block_begin(struct ir_func *f, uint64_t pc); /* returns the block's id */
 /* The general form; use the named ones below where they exist. */
-ir_ref ir_emit(struct ir_func *f, enum ir_op op, enum ir_type type, unsigned aux, ir_ref a, ir_ref b,
-	ir_ref c, uint64_t imm);
+ir_ref ir_emit(struct ir_func *f, enum ir_op op, enum ir_type type, unsigned aux, ir_ref a,
+	ir_ref b, ir_ref c, uint64_t imm);
 
 ir_ref ir_const(struct ir_func *f, enum ir_type type, uint64_t value);
 ir_ref ir_get(struct ir_func *f, unsigned slot);
@@ -163,8 +181,8 @@ ir_ref ir_un(struct ir_func *f, enum ir_op op, enum ir_type type, ir_ref a);
 ir_ref ir_bin(struct ir_func *f, enum ir_op op, enum ir_type type, ir_ref a, ir_ref b);
 ir_ref ir_cmp(struct ir_func *f, enum ir_op op, ir_ref a, ir_ref b); /* I64, 0 or 1 */
 ir_ref ir_select(struct ir_func *f, ir_ref cond, ir_ref if_true, ir_ref if_false);
-ir_ref ir_fp(struct ir_func *f, enum ir_op op, enum ir_type type, unsigned fp_flags, ir_ref a, ir_ref b,
-	ir_ref c);
+ir_ref ir_fp(struct ir_func *f, enum ir_op op, enum ir_type type, unsigned fp_flags, ir_ref a,
+	ir_ref b, ir_ref c);
 ir_ref ir_load(struct ir_func *f, enum ir_type type, unsigned mem_flags, ir_ref addr);
 void ir_store(struct ir_func *f, unsigned mem_flags, ir_ref addr, ir_ref value);
 ir_ref ir_call(struct ir_func *f, unsigned helper, ir_ref a, ir_ref b, ir_ref c); /* I64 */

@@ -6,6 +6,8 @@
 // A signature is "result:arguments", one letter each: v none, I any integer, W I32 or I64, L I64,
 // F F32 or F64, X any type; in arguments also T the result's type, = the argument's before it.
 
+// clang-format off
+
 /* constants, state, bookkeeping */
 IR_OP(NOP, "nop", 0, "v:", IR_PURE)
 IR_OP(CONST, "const", 0, "X:", IR_PURE)           /* imm, cut to T (floats: the bits) */
@@ -98,3 +100,4 @@ IR_OP(GOTO, "goto", 1, "v:L", IR_TERM)             /* leaves to guest address a;
 IR_OP(GOTO_IF, "goto_if", 3, "v:ILL", IR_TERM)       /* a non-zero: guest address b, else c; both CONST */
 IR_OP(EXIT, "exit", 1, "v:L", IR_TERM)             /* leaves to the dispatcher at guest address a */
 IR_OP(TRAP, "trap", 1, "v:L", IR_TERM | IR_FAULT)  /* guest exception imm at the current INSN, value a */
+// clang-format on

@@ -14,7 +14,12 @@
 #include "isa/isa.h"
 
 /* MXCSR: six sticky flags with the values of FE_*, six masks, two bits of rounding mode. */
-enum { FPU_FLAGS = 0x3f, FPU_MASKS = 0x1f80, FPU_ROUND_SHIFT = 13, FPU_ROUND = 3 << FPU_ROUND_SHIFT };
+enum {
+	FPU_FLAGS = 0x3f,
+	FPU_MASKS = 0x1f80,
+	FPU_ROUND_SHIFT = 13,
+	FPU_ROUND = 3 << FPU_ROUND_SHIFT
+};
 
 /* The host's bits for a rounding mode. It has no "nearest, ties away": ops in that mode do not use
  * the host's FPU (interp/softfloat.h), so any will do. */

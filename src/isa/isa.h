@@ -24,8 +24,8 @@ struct cpu_env {
 	bool (*mmio_write)(void *opaque, gpa_t addr, unsigned bytes, uint64_t value);
 	/* The environment call to the layer above the guest's highest mode (RISC-V: SBI). */
 	void (*firmware_call)(void *opaque, void *cpu);
-	/* Lowers isa->timer_line and raises it again (isa->set_irq) at deadline_ns (CLOCK_MONOTONIC;
-	 * UINT64_MAX: never; in the past: at once). */
+	/* Lowers isa->timer_line and raises it again (isa->set_irq) at deadline_ns
+	 * (CLOCK_MONOTONIC; UINT64_MAX: never; in the past: at once). */
 	void (*set_timer)(void *opaque, uint64_t deadline_ns);
 	/* Makes other CPUs see code that was written: a fence.i has been executed. */
 	void (*code_fence)(void *opaque);
@@ -37,8 +37,8 @@ struct cpu_env {
 	 * mem_flags: enum ir_mem_flag. false: cpu_head.fault is set and nothing was done. */
 	bool (*load)(void *cpu, uint64_t addr, unsigned bytes, unsigned mem_flags, uint64_t *value);
 	bool (*store)(void *cpu, uint64_t addr, unsigned bytes, unsigned mem_flags, uint64_t value);
-	/* Host address for one atomic access, naturally aligned; NULL: cpu_head.fault is set. write:
-	 * the page counts as written before this returns, so use the pointer at once. */
+	/* Host address for one atomic access, naturally aligned; NULL: cpu_head.fault is set.
+	 * write: the page counts as written before this returns, so use the pointer at once. */
 	void *(*atomic)(void *cpu, uint64_t addr, unsigned bytes, bool write);
 };
 
@@ -49,9 +49,10 @@ enum { CPU_SCRATCH = 128 };
 /* The head of every architecture's CPU state. The vCPU's thread owns it all; fields marked
  * [any thread] are atomic. */
 struct cpu_head {
-	_Atomic uint32_t attention; /* [any thread] non-zero: leave translated code at the next block */
-	uint32_t fp_rounding;       /* enum ir_fp_flag rounding mode that IR_RM_DYNAMIC means */
-	uint64_t pc;                /* valid outside blocks and at precise points */
+	_Atomic uint32_t
+		attention;    /* [any thread] non-zero: leave translated code at the next block */
+	uint32_t fp_rounding; /* enum ir_fp_flag rounding mode that IR_RM_DYNAMIC means */
+	uint64_t pc;	      /* valid outside blocks and at precise points */
 	/* A guest exception that an op or a helper raised; delivered by isa->deliver. */
 	struct {
 		bool pending;
@@ -64,45 +65,46 @@ struct cpu_head {
 		uint8_t bytes;
 		gva_t addr;
 	} reservation;
-	bool fpu_entered;       /* the host's FPU is in the guest's mode (isa/fpu.h) */
-	uint32_t fp_flags;      /* sticky host flags harvested so far, as FE_* of <fenv.h> */
+	bool fpu_entered;	/* the host's FPU is in the guest's mode (isa/fpu.h) */
+	uint32_t fp_flags;	/* sticky host flags harvested so far, as FE_* of <fenv.h> */
 	uint64_t insns_retired; /* counted per block */
-	struct tlb *tlb;        /* the software TLB of the current mode: one of tlbs[], see mem/tlb.h */
-	struct tlb *tlbs;       /* all that the CPU has, one per mode and address space; set by init */
-	unsigned tlb_count;     /* a page that now holds code must be protected in each */
+	struct tlb *tlb;    /* the software TLB of the current mode: one of tlbs[], see mem/tlb.h */
+	struct tlb *tlbs;   /* all that the CPU has, one per mode and address space; set by init */
+	unsigned tlb_count; /* a page that now holds code must be protected in each */
 	uint32_t mapping_epoch; /* names the current address space and what its TLBs hold: differs
 				   after a flush, comes back with the space; a mere change of
 				   mode shows in translation_flags */
 	struct memory *memory;
 	const struct cpu_env *env;
 	const struct isa *isa;
-	uint64_t zero;                 /* always 0: an operand for executors */
+	uint64_t zero;		       /* always 0: an operand for executors */
 	uint64_t scratch[CPU_SCRATCH]; /* the executor's; of no meaning outside a block */
 };
 
 /* How a virtual address maps, as isa->translate found it. */
 struct isa_mapping {
-	gpa_t page;      /* guest-physical address of the 4 KiB page */
+	gpa_t page;			     /* guest-physical address of the 4 KiB page */
 	bool readable, writable, executable; /* writable only when the dirty bit is already set */
 	bool global;
 };
 
 struct isa {
-	const char *name;               /* "riscv64" */
-	size_t state_bytes;             /* of the CPU state, struct cpu_head first */
-	unsigned min_insn_bytes;        /* alignment of code: 2 for RISC-V with C */
-	struct ir_target target;        /* slots lie in the first 64 KiB of the state */
-	unsigned timer_line;            /* the interrupt line of env.set_timer */
+	const char *name;	 /* "riscv64" */
+	size_t state_bytes;	 /* of the CPU state, struct cpu_head first */
+	unsigned min_insn_bytes; /* alignment of code: 2 for RISC-V with C */
+	struct ir_target target; /* slots lie in the first 64 KiB of the state */
+	unsigned timer_line;	 /* the interrupt line of env.set_timer */
 
-	void (*init)(void *cpu, unsigned hart_id); /* all of the state beyond what cpu/ sets in the head */
+	void (*init)(void *cpu,
+		unsigned hart_id); /* all of the state beyond what cpu/ sets in the head */
 	void (*done)(void *cpu);
 
-	/* Lifts one basic block at f->pc. code: the bytes from there to the end of the page and, when
-	 * code_next is not NULL, the start of the next page (code_next_bytes). Ends the block after a
-	 * control transfer, at the end of the page, or after max_insns. An instruction that crosses
-	 * into a page that code_next does not give ends the block before it; when it is the first,
-	 * returns -EAGAIN: cpu/ must map the next page (or deliver its fetch fault).
-	 * Of the CPU it knows `flags` alone (below): what it makes is right for every CPU that has them.
+	/* Lifts one basic block at f->pc. code: the bytes from there to the end of the page and,
+	 * when code_next is not NULL, the start of the next page (code_next_bytes). Ends the block
+	 * after a control transfer, at the end of the page, or after max_insns. An instruction that
+	 * crosses into a page that code_next does not give ends the block before it; when it is the
+	 * first, returns -EAGAIN: cpu/ must map the next page (or deliver its fetch fault). Of the
+	 * CPU it knows `flags` alone (below): what it makes is right for every CPU that has them.
 	 * Sets f->bytes and f->insns. */
 	int (*lift)(struct ir_func *f, uint16_t flags, const uint8_t *code, size_t code_bytes,
 		const uint8_t *code_next, size_t code_next_bytes, unsigned max_insns);
@@ -110,25 +112,27 @@ struct isa {
 	 * packed: part of the key under which translations are cached. */
 	uint16_t (*translation_flags)(const void *cpu);
 
-	/* Walks the guest's page tables. 0, or -EFAULT with cpu_head.fault set (page or access fault
-	 * for this kind of access). May update accessed and dirty bits. */
+	/* Walks the guest's page tables. 0, or -EFAULT with cpu_head.fault set (page or access
+	 * fault for this kind of access). May update accessed and dirty bits. */
 	int (*translate)(void *cpu, gva_t addr, enum isa_access access, struct isa_mapping *out);
 	/* Sets cpu_head.fault: an access to something that is neither RAM nor answered by a device;
 	 * a misaligned atomic. */
 	void (*access_fault)(void *cpu, gva_t addr, enum isa_access access);
 	void (*misaligned_fault)(void *cpu, gva_t addr, enum isa_access access);
 
-	/* Enters the guest's handler for cpu_head.fault (pc is the faulting instruction's), clears it. */
+	/* Enters the guest's handler for cpu_head.fault (pc is the faulting instruction's), clears
+	 * it. */
 	void (*deliver)(void *cpu);
 	/* Takes a pending and enabled interrupt, if there is one: returns true when pc changed. */
 	bool (*interrupt)(void *cpu);
 	/* Sets or clears an interrupt line of the CPU [any thread]; numbers are the architecture's
 	 * (RISC-V: bits of mip). Sets cpu_head.attention when it became pending. */
 	void (*set_irq)(void *cpu, unsigned line, bool level);
-	/* True when an interrupt is pending that ends a wait (RISC-V: WFI ignores the global enable). */
+	/* True when an interrupt is pending that ends a wait (RISC-V: WFI ignores the global
+	 * enable). */
 	bool (*wakes)(const void *cpu);
 
-	void (*state)(void *cpu, struct state *s); /* everything architectural */
+	void (*state)(void *cpu, struct state *s);	    /* everything architectural */
 	void (*print)(const void *cpu, struct strbuf *out); /* registers, for people */
 	/* One instruction as text; returns its length in bytes (0: cut short). */
 	unsigned (*disassemble)(const uint8_t *code, size_t bytes, uint64_t pc, struct strbuf *out);

@@ -98,8 +98,8 @@ const void *memory_read_ptr(const struct memory *m, gpa_t addr, uint64_t len)
 	return r->host + (addr.v - r->base.v);
 }
 
-/* One atomic operation per page, even when it changes nothing: writes before it and the look at CODE
- * keep their order. So of a device that marks after writing, and a CPU that sets CODE before
+/* One atomic operation per page, even when it changes nothing: writes before it and the look at
+ * CODE keep their order. So of a device that marks after writing, and a CPU that sets CODE before
  * reading, one sees the other. */
 static void mark_written(
 	const struct memory *m, const struct memory_region *r, uint64_t off, uint64_t len)

@@ -28,16 +28,16 @@ enum memory_page_flag {
 	MEMORY_PAGE_CODE = 1,  /* translated code was made from it: a CPU's store must be noticed */
 	MEMORY_PAGE_DIRTY = 2, /* written since the flag was last cleared, where tracking is on */
 	/* The translation back end's own: */
-	MEMORY_PAGE_WRITER = 4,       /* some CPU's TLB may let it store directly */
+	MEMORY_PAGE_WRITER = 4,	      /* some CPU's TLB may let it store directly */
 	MEMORY_PAGE_CODE_PENDING = 8, /* becoming code: direct stores are being revoked */
 };
 
 struct memory_region {
 	gpa_t base;
-	uint64_t bytes;        /* multiple of the page size */
-	uint8_t *host;         /* owned mapping */
+	uint64_t bytes;		     /* multiple of the page size */
+	uint8_t *host;		     /* owned mapping */
 	_Atomic uint8_t *page_flags; /* owned, one per page */
-	int fd;                /* owned memfd */
+	int fd;			     /* owned memfd */
 };
 
 struct memory;

@@ -15,14 +15,15 @@ enum { TLB_ENTRIES = 1024 };
 
 struct tlb_entry {
 	uint64_t read, write, exec; /* tags */
-	uintptr_t addend;           /* host address = virtual address + addend */
+	uintptr_t addend;	    /* host address = virtual address + addend */
 };
 
 enum { TLB_FILTER_BITS = 1024 };
 
 struct tlb {
 	struct tlb_entry entries[TLB_ENTRIES];
-	/* Which host pages have had a write tag since the last flush (a Bloom filter of one hash). */
+	/* Which host pages have had a write tag since the last flush (a Bloom filter of one hash).
+	 */
 	uint64_t writers[TLB_FILTER_BITS / 64];
 };
 
@@ -36,15 +37,15 @@ static inline void *tlb_lookup(struct tlb *t, uint64_t va, unsigned bytes, size_
 {
 	struct tlb_entry *e = tlb_slot(t, va);
 	uint64_t tag = *(uint64_t *)((char *)e + tag_offset);
-	/* One comparison, of the last byte's page: a tag in this slot is never that of the page after
-	 * va's (its slot is another), so an access that crosses misses too. */
+	/* One comparison, of the last byte's page: a tag in this slot is never that of the page
+	 * after va's (its slot is another), so an access that crosses misses too. */
 	if (UNLIKELY(((va + bytes - 1) & ~(uint64_t)(GUEST_PAGE_BYTES - 1)) != tag))
 		return NULL;
 	return (void *)(va + e->addend);
 }
-#define tlb_read(t, va, bytes)  tlb_lookup((t), (va), (bytes), offsetof(struct tlb_entry, read))
+#define tlb_read(t, va, bytes)	tlb_lookup((t), (va), (bytes), offsetof(struct tlb_entry, read))
 #define tlb_write(t, va, bytes) tlb_lookup((t), (va), (bytes), offsetof(struct tlb_entry, write))
-#define tlb_exec(t, va, bytes)  tlb_lookup((t), (va), (bytes), offsetof(struct tlb_entry, exec))
+#define tlb_exec(t, va, bytes)	tlb_lookup((t), (va), (bytes), offsetof(struct tlb_entry, exec))
 
 /* Lets the page at virtual address va be stored to directly; its entry must be filled. */
 void tlb_allow_write(struct tlb *t, struct tlb_entry *e, uint64_t va);

@@ -33,9 +33,9 @@ struct sandbox_dir {
 };
 int sandbox_files(const struct sandbox_dir *dirs, unsigned count, struct error *err);
 
-/* Leaves the host's network, IPC and UTS namespaces for empty ones, with a user namespace of its own
- * where that is what it takes; users keep their numbers. Open descriptors
- * work as before. Best effort: returns 1 when this kernel does not let us. */
+/* Leaves the host's network, IPC and UTS namespaces for empty ones, with a user namespace of its
+ * own where that is what it takes; users keep their numbers. Open descriptors work as before. Best
+ * effort: returns 1 when this kernel does not let us. */
 int sandbox_namespaces(struct error *err);
 
 /* The process is killed when it tries one of these: they are what an attacker would want, and no

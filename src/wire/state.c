@@ -64,8 +64,8 @@ void state_fail(struct state *s, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(message, sizeof(message), fmt, ap);
 	va_end(ap);
-	error_set(&s->err, EBADMSG, "saved state at byte %zu: %s",
-		s->saving ? s->out->len : s->pos, message);
+	error_set(&s->err, EBADMSG, "saved state at byte %zu: %s", s->saving ? s->out->len : s->pos,
+		message);
 }
 
 int state_finish(struct state *s, struct error *err)

@@ -39,7 +39,7 @@ int state_finish(struct state *s, struct error *err);
  * when the stream's version is newer than `version`. */
 bool state_begin(struct state *s, const char *name, uint32_t version);
 uint32_t state_version(const struct state *s); /* of the innermost record */
-void state_end(struct state *s); /* call it also after state_begin() returned false */
+void state_end(struct state *s);	       /* call it also after state_begin() returned false */
 
 void state_u8(struct state *s, const char *tag, uint8_t *v);
 void state_u16(struct state *s, const char *tag, uint16_t *v);

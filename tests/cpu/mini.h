@@ -30,8 +30,14 @@ struct mini_insn {
 	int32_t imm;
 };
 
-enum { MINI_PAGES = 64, MINI_IRQ_LINES = 2, MINI_FAULT_PAGE = 1, MINI_FAULT_ACCESS, MINI_FAULT_ALIGN,
-	MINI_FAULT_TRAP };
+enum {
+	MINI_PAGES = 64,
+	MINI_IRQ_LINES = 2,
+	MINI_FAULT_PAGE = 1,
+	MINI_FAULT_ACCESS,
+	MINI_FAULT_ALIGN,
+	MINI_FAULT_TRAP
+};
 
 struct mini_page {
 	uint64_t gpa;
@@ -52,7 +58,10 @@ struct mini {
 };
 
 static const struct ir_slot mini_slots[] = {
-#define R(n) {"r" #n, offsetof(struct mini, r[n]), IR_I64}
+#define R(n)                                                                                       \
+	{                                                                                          \
+		"r" #n, offsetof(struct mini, r[n]), IR_I64                                        \
+	}
 	R(0), R(1), R(2), R(3), R(4), R(5), R(6), R(7)
 #undef R
 };
@@ -92,19 +101,38 @@ static void mini_lift_one(struct ir_func *f, const struct mini_insn *i, uint64_t
 	unsigned d = i->d & 7;
 	*ended = false;
 	switch (i->op) {
-	case MINI_LI: ir_put(f, d, imm); return;
-	case MINI_ADDI: ir_put(f, d, addr); return;
-	case MINI_ADD: ir_put(f, d, ir_bin(f, IR_ADD, IR_I64, a, b)); return;
-	case MINI_LD: ir_put(f, d, ir_load(f, IR_I64, 0, addr)); return;
-	case MINI_LW: ir_put(f, d, ir_un(f, IR_ZEXT, IR_I64, ir_load(f, IR_I32, 0, addr))); return;
-	case MINI_ST: ir_store(f, 0, addr, b); return;
-	case MINI_SW: ir_store(f, 0, addr, ir_un(f, IR_TRUNC, IR_I32, b)); return;
+	case MINI_LI:
+		ir_put(f, d, imm);
+		return;
+	case MINI_ADDI:
+		ir_put(f, d, addr);
+		return;
+	case MINI_ADD:
+		ir_put(f, d, ir_bin(f, IR_ADD, IR_I64, a, b));
+		return;
+	case MINI_LD:
+		ir_put(f, d, ir_load(f, IR_I64, 0, addr));
+		return;
+	case MINI_LW:
+		ir_put(f, d, ir_un(f, IR_ZEXT, IR_I64, ir_load(f, IR_I32, 0, addr)));
+		return;
+	case MINI_ST:
+		ir_store(f, 0, addr, b);
+		return;
+	case MINI_SW:
+		ir_store(f, 0, addr, ir_un(f, IR_TRUNC, IR_I32, b));
+		return;
 	case MINI_AMOADD:
 		ir_put(f, d, ir_emit(f, IR_RMW, IR_I64, IR_RMW_ADD, addr, b, none, 0));
 		return;
-	case MINI_LR: ir_put(f, d, ir_emit(f, IR_LOADR, IR_I64, 0, addr, none, none, 0)); return;
-	case MINI_SC: ir_put(f, d, ir_emit(f, IR_STOREC, IR_I64, 0, addr, b, none, 0)); return;
-	default: break;
+	case MINI_LR:
+		ir_put(f, d, ir_emit(f, IR_LOADR, IR_I64, 0, addr, none, none, 0));
+		return;
+	case MINI_SC:
+		ir_put(f, d, ir_emit(f, IR_STOREC, IR_I64, 0, addr, b, none, 0));
+		return;
+	default:
+		break;
 	}
 	*ended = true;
 	switch (i->op) {
@@ -123,7 +151,9 @@ static void mini_lift_one(struct ir_func *f, const struct mini_insn *i, uint64_t
 	case MINI_CALL:
 		ir_exit(f, ir_call(f, 1, imm, ir_const(f, IR_I64, next), none));
 		return;
-	default: ir_trap(f, MINI_FAULT_TRAP, none); return;
+	default:
+		ir_trap(f, MINI_FAULT_TRAP, none);
+		return;
 	}
 }
 
@@ -167,7 +197,8 @@ static int mini_translate(void *cpu, gva_t addr, enum isa_access access, struct 
 {
 	struct mini *m = cpu;
 	uint64_t n = addr.v >> GUEST_PAGE_SHIFT;
-	if (n >= MINI_PAGES || !m->pages[n].present || (access == ISA_WRITE && !m->pages[n].writable)) {
+	if (n >= MINI_PAGES || !m->pages[n].present ||
+		(access == ISA_WRITE && !m->pages[n].writable)) {
 		mini_fault(m, MINI_FAULT_PAGE, addr);
 		return -EFAULT;
 	}
@@ -232,7 +263,8 @@ static const struct isa mini_isa = {
 	.name = "mini",
 	.state_bytes = sizeof(struct mini),
 	.min_insn_bytes = 4,
-	.target = {"mini", mini_slots, ARRAY_SIZE(mini_slots), mini_helpers, ARRAY_SIZE(mini_helpers)},
+	.target = {"mini", mini_slots, ARRAY_SIZE(mini_slots), mini_helpers,
+		ARRAY_SIZE(mini_helpers)},
 	.timer_line = 1,
 	.init = mini_init,
 	.done = mini_done,

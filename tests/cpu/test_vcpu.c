@@ -87,7 +87,8 @@ static void machine_init(struct machine *m, unsigned cpus)
 		vcpu_new(m->group, n, &m->cpus[n], NULL);
 		struct mini *s = state_of(m, n);
 		for (unsigned p = 0; p < MINI_PAGES; p++)
-			s->pages[p] = (struct mini_page){(uint64_t)p * GUEST_PAGE_BYTES, true, true};
+			s->pages[p] =
+				(struct mini_page){(uint64_t)p * GUEST_PAGE_BYTES, true, true};
 		s->pages[62].gpa = DEVICE;
 		s->vector = HALT;
 	}
@@ -109,8 +110,11 @@ static void put_code(struct machine *m, uint64_t gpa, const struct mini_insn *co
 		const struct mini_insn code_[] = {__VA_ARGS__};                                    \
 		put_code((m), (gpa), code_, sizeof(code_));                                        \
 	} while (0)
-#define I(o, ...) {.op = MINI_##o, __VA_ARGS__}
-#define END	  I(CALL, .imm = LAST_CALL)
+#define I(o, ...)                                                                                  \
+	{                                                                                          \
+		.op = MINI_##o, __VA_ARGS__                                                        \
+	}
+#define END I(CALL, .imm = LAST_CALL)
 
 /* Starts all CPUs at pc (CPU n has n in r7) and waits until they have called the firmware. */
 static void run_to_end(struct machine *m, uint64_t pc)
@@ -169,7 +173,8 @@ static void faults_are_precise(void)
 	CHECK_EQ(s->fault_cause, MINI_FAULT_PAGE);
 	CHECK_EQ(s->fault_value, UINT64_C(20 * 4096 + 24));
 	/* a store to a page that can only be read */
-	CODE(&m, 0x2000, I(LI, .d = 4, .imm = 21 * 4096), I(LD, .d = 1, .a = 4), I(ST, .a = 4, .b = 4), END);
+	CODE(&m, 0x2000, I(LI, .d = 4, .imm = 21 * 4096), I(LD, .d = 1, .a = 4),
+		I(ST, .a = 4, .b = 4), END);
 	run_to_end(&m, 0x2000);
 	CHECK_EQ(s->fault_pc, UINT64_C(0x2010));
 	CHECK_EQ(s->r[1], UINT64_C(0));
@@ -231,8 +236,9 @@ static void devices(void)
 	CHECK_EQ(m.device_bytes, 8u);
 	CHECK_EQ(s->fault_cause, UINT64_C(0));
 	/* nobody there; misaligned; atomic; across into RAM */
-	static const struct mini_insn bad[] = {I(LD, .d = 1, .a = 4, .imm = 16), I(SW, .a = 4, .b = 1, .imm = 2),
-		I(AMOADD, .d = 1, .a = 4, .b = 1), I(LD, .d = 1, .a = 4, .imm = -4)};
+	static const struct mini_insn bad[] = {I(LD, .d = 1, .a = 4, .imm = 16),
+		I(SW, .a = 4, .b = 1, .imm = 2), I(AMOADD, .d = 1, .a = 4, .b = 1),
+		I(LD, .d = 1, .a = 4, .imm = -4)};
 	for (unsigned n = 0; n < ARRAY_SIZE(bad); n++) {
 		s->fault_cause = 0;
 		CODE(&m, 0x2000, I(LI, .d = 4, .imm = 62 * 4096), bad[n], END);
@@ -256,9 +262,10 @@ static void code_that_changes(void)
 		start(&m);
 		/* r1 counts down from 200; the function's immediate, at f + 4, becomes r1 */
 		CODE(&m, 0x1000, I(LI, .d = 1, .imm = 200), I(LI, .d = 2), I(LI, .d = 6),
-			I(LI, .d = 4, .imm = (int32_t)f), I(SW, .a = 4, .b = 1, .imm = 4), I(FENCE_I),
-			I(JR, .d = 5, .a = 4), I(ADD, .d = 2, .a = 2, .b = 3),
-			I(ADDI, .d = 1, .a = 1, .imm = -1), I(BNE, .a = 1, .b = 6, .imm = -40), END);
+			I(LI, .d = 4, .imm = (int32_t)f), I(SW, .a = 4, .b = 1, .imm = 4),
+			I(FENCE_I), I(JR, .d = 5, .a = 4), I(ADD, .d = 2, .a = 2, .b = 3),
+			I(ADDI, .d = 1, .a = 1, .imm = -1), I(BNE, .a = 1, .b = 6, .imm = -40),
+			END);
 		CODE(&m, f, I(LI, .d = 3, .imm = -1), I(JR, .d = 0, .a = 5));
 		run_to_end(&m, 0x1000);
 		CHECK_EQ(state_of(&m, 0)->r[2], UINT64_C(200 * 201 / 2));
@@ -324,23 +331,28 @@ static void code_across_one_page_mapped_twice(void)
 	machine_done(&m);
 }
 
-/* CPU 0 rewrites a function and says so; CPU 1 fences, calls it and answers with what it returned. */
+/* CPU 0 rewrites a function and says so; CPU 1 fences, calls it and answers with what it returned.
+ */
 static void code_changed_by_another_cpu(void)
 {
 	enum { ROUNDS = 300 };
 	struct machine m;
 	machine_init(&m, 2);
 	start(&m);
-	CODE(&m, 0x1000, I(LI, .d = 6), I(BNE, .a = 7, .b = 6, .imm = 0x1000 - 8), /* CPU 1: 0x2000 */
-		I(LI, .d = 4, .imm = 0x9000), I(LI, .d = 2, .imm = 0xa000), I(LI, .d = 1, .imm = ROUNDS),
-		/* 0x1028 */ I(SW, .a = 4, .b = 1, .imm = 4), I(ST, .a = 2, .b = 1), /* code, then the word */
-		/* 0x1038 */ I(LD, .d = 3, .a = 2, .imm = 8), I(BNE, .a = 3, .b = 1, .imm = -8), /* answer */
+	CODE(&m, 0x1000, I(LI, .d = 6),
+		I(BNE, .a = 7, .b = 6, .imm = 0x1000 - 8), /* CPU 1: 0x2000 */
+		I(LI, .d = 4, .imm = 0x9000), I(LI, .d = 2, .imm = 0xa000),
+		I(LI, .d = 1, .imm = ROUNDS),
+		/* 0x1028 */ I(SW, .a = 4, .b = 1, .imm = 4),
+		I(ST, .a = 2, .b = 1), /* code, then the word */
+		/* 0x1038 */ I(LD, .d = 3, .a = 2, .imm = 8),
+		I(BNE, .a = 3, .b = 1, .imm = -8), /* answer */
 		I(ADDI, .d = 1, .a = 1, .imm = -1), I(BNE, .a = 1, .b = 6, .imm = -40), END);
-	CODE(&m, 0x2000, I(LI, .d = 4, .imm = 0x9000), I(LI, .d = 2, .imm = 0xa000), I(LI, .d = 1, .imm = ROUNDS),
-		I(LI, .d = 6),
+	CODE(&m, 0x2000, I(LI, .d = 4, .imm = 0x9000), I(LI, .d = 2, .imm = 0xa000),
+		I(LI, .d = 1, .imm = ROUNDS), I(LI, .d = 6),
 		/* 0x2020 */ I(LD, .d = 3, .a = 2), I(BNE, .a = 3, .b = 1, .imm = -8), I(FENCE_I),
-		I(JR, .d = 5, .a = 4), I(ST, .a = 2, .b = 3, .imm = 8), I(ADDI, .d = 1, .a = 1, .imm = -1),
-		I(BNE, .a = 1, .b = 6, .imm = -48), END);
+		I(JR, .d = 5, .a = 4), I(ST, .a = 2, .b = 3, .imm = 8),
+		I(ADDI, .d = 1, .a = 1, .imm = -1), I(BNE, .a = 1, .b = 6, .imm = -48), END);
 	CODE(&m, 0x9000, I(LI, .d = 3, .imm = -1), I(JR, .d = 0, .a = 5));
 	run_to_end(&m, 0x1000);
 	CHECK_EQ(state_of(&m, 0)->r[1], UINT64_C(0));
@@ -355,7 +367,8 @@ static void atomics(void)
 	struct machine m;
 	machine_init(&m, MAX_CPUS);
 	start(&m);
-	CODE(&m, 0x1000, I(LI, .d = 4, .imm = 0xa000), I(LI, .d = 1, .imm = ROUNDS), I(LI, .d = 2, .imm = 3), I(LI, .d = 6),
+	CODE(&m, 0x1000, I(LI, .d = 4, .imm = 0xa000), I(LI, .d = 1, .imm = ROUNDS),
+		I(LI, .d = 2, .imm = 3), I(LI, .d = 6),
 		/* 0x1020 */ I(AMOADD, .d = 3, .a = 4, .b = 2),
 		/* 0x1028 */ I(LR, .d = 3, .a = 4, .imm = 64), I(ADDI, .d = 3, .a = 3, .imm = 1),
 		I(SC, .d = 3, .a = 4, .b = 3, .imm = 64), I(BNE, .a = 3, .b = 6, .imm = -24),
@@ -377,7 +390,8 @@ static void requests_between_cpus(void)
 	CODE(&m, 0x1000, I(LI, .d = 1, .imm = ROUNDS), I(LI, .d = 6), I(CALL, .imm = POKE_CALL),
 		I(ADDI, .d = 1, .a = 1, .imm = -1), I(BNE, .a = 1, .b = 6, .imm = -16), END);
 	run_to_end(&m, 0x1000);
-	CHECK_EQ(__atomic_load_n(&m.poked, __ATOMIC_RELAXED), UINT64_C(1) * ROUNDS * MAX_CPUS * MAX_CPUS);
+	CHECK_EQ(__atomic_load_n(&m.poked, __ATOMIC_RELAXED),
+		UINT64_C(1) * ROUNDS * MAX_CPUS * MAX_CPUS);
 	machine_done(&m);
 }
 

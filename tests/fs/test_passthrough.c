@@ -109,7 +109,8 @@ static void specials_are_refused(void)
 			call(&c, FUSE_MKNOD, 1, &in, sizeof(in), "x", NULL, &e, sizeof(e)), -EPERM);
 	}
 	CHECK_EQ(mkfifo(at("fifo"), 0666), 0);
-	/* A file of our own outside the share: what a broken server harms must not be the host's. */
+	/* A file of our own outside the share: what a broken server harms must not be the host's.
+	 */
 	char outside[] = "/tmp/strata-outside-XXXXXX";
 	int outside_fd = mkstemp(outside);
 	REQUIRE(outside_fd >= 0);

@@ -42,8 +42,10 @@ static inline uint64_t ref_binary(unsigned op, unsigned bits, uint64_t a, uint64
 	unsigned n = (unsigned)(ub % bits);
 	uint64_t r = 0;
 	switch (op) {
-	case IR_ADD: return (uint64_t)(ua + ub);
-	case IR_SUB: return (uint64_t)(ua - ub);
+	case IR_ADD:
+		return (uint64_t)(ua + ub);
+	case IR_SUB:
+		return (uint64_t)(ua - ub);
 	case IR_MUL:
 		for (unsigned i = 0; i < bits; i++)
 			if (b >> i & 1)
@@ -61,29 +63,49 @@ static inline uint64_t ref_binary(unsigned op, unsigned bits, uint64_t a, uint64
 			high -= (uint64_t)ua;
 		return high;
 	}
-	case IR_DIVU: return ub ? (uint64_t)(ua / ub) : UINT64_MAX;
-	case IR_REMU: return ub ? (uint64_t)(ua % ub) : a;
-	case IR_DIVS: return ub ? (uint64_t)(sa / sb) : UINT64_MAX;
-	case IR_REMS: return ub ? (uint64_t)(sa % sb) : a;
-	case IR_AND: return a & b;
-	case IR_OR: return a | b;
-	case IR_XOR: return (a | b) & ~(a & b);
-	case IR_ANDN: return a & ~b;
-	case IR_SHL: return (uint64_t)((unsigned __int128)ua << n);
-	case IR_SHR: return (uint64_t)(ua / ((i128)1 << n));
-	case IR_SAR: return (uint64_t)ref_floor_shift(sa, n);
-	case IR_ROTR: n = (bits - n) % bits; __attribute__((fallthrough));
+	case IR_DIVU:
+		return ub ? (uint64_t)(ua / ub) : UINT64_MAX;
+	case IR_REMU:
+		return ub ? (uint64_t)(ua % ub) : a;
+	case IR_DIVS:
+		return ub ? (uint64_t)(sa / sb) : UINT64_MAX;
+	case IR_REMS:
+		return ub ? (uint64_t)(sa % sb) : a;
+	case IR_AND:
+		return a & b;
+	case IR_OR:
+		return a | b;
+	case IR_XOR:
+		return (a | b) & ~(a & b);
+	case IR_ANDN:
+		return a & ~b;
+	case IR_SHL:
+		return (uint64_t)((unsigned __int128)ua << n);
+	case IR_SHR:
+		return (uint64_t)(ua / ((i128)1 << n));
+	case IR_SAR:
+		return (uint64_t)ref_floor_shift(sa, n);
+	case IR_ROTR:
+		n = (bits - n) % bits;
+		__attribute__((fallthrough));
 	case IR_ROTL:
 		for (unsigned i = 0; i < bits; i++)
 			r |= (a >> i & 1) << ((i + n) % bits);
 		return r;
-	case IR_EQ: return ua == ub;
-	case IR_NE: return ua != ub;
-	case IR_LTS: return sa < sb;
-	case IR_LTU: return ua < ub;
-	case IR_GES: return sa >= sb;
-	case IR_GEU: return ua >= ub;
-	default: return 0;
+	case IR_EQ:
+		return ua == ub;
+	case IR_NE:
+		return ua != ub;
+	case IR_LTS:
+		return sa < sb;
+	case IR_LTU:
+		return ua < ub;
+	case IR_GES:
+		return sa >= sb;
+	case IR_GEU:
+		return ua >= ub;
+	default:
+		return 0;
 	}
 }
 
@@ -91,8 +113,10 @@ static inline uint64_t ref_unary(unsigned op, unsigned bits, uint64_t a)
 {
 	uint64_t r = 0;
 	switch (op) {
-	case IR_NOT: return a ^ UINT64_MAX;
-	case IR_NEG: return 0 - a;
+	case IR_NOT:
+		return a ^ UINT64_MAX;
+	case IR_NEG:
+		return 0 - a;
 	case IR_CLZ:
 		while (r < bits && !(a >> (bits - 1 - r) & 1))
 			r++;
@@ -114,29 +138,40 @@ static inline uint64_t ref_unary(unsigned op, unsigned bits, uint64_t a)
 			if (a >> i & 0xff)
 				r |= UINT64_C(0xff) << i;
 		return r;
-	case IR_SEXT: return (uint64_t)ref_signed(a, bits);
-	default: return a; /* zext, trunc, bitcast, of a value that is cut to its type */
+	case IR_SEXT:
+		return (uint64_t)ref_signed(a, bits);
+	default:
+		return a; /* zext, trunc, bitcast, of a value that is cut to its type */
 	}
 }
 
 static inline uint64_t ref_rmw(unsigned op, unsigned bits, uint64_t old, uint64_t b)
 {
 	switch (op) {
-	case IR_RMW_SWAP: return b;
-	case IR_RMW_ADD: return old + b;
-	case IR_RMW_AND: return old & b;
-	case IR_RMW_OR: return old | b;
-	case IR_RMW_XOR: return old ^ b;
-	case IR_RMW_MIN: return ref_signed(old, bits) < ref_signed(b, bits) ? old : b;
-	case IR_RMW_MAX: return ref_signed(old, bits) > ref_signed(b, bits) ? old : b;
-	case IR_RMW_MINU: return ref_unsigned(old, bits) < ref_unsigned(b, bits) ? old : b;
-	default: return ref_unsigned(old, bits) > ref_unsigned(b, bits) ? old : b;
+	case IR_RMW_SWAP:
+		return b;
+	case IR_RMW_ADD:
+		return old + b;
+	case IR_RMW_AND:
+		return old & b;
+	case IR_RMW_OR:
+		return old | b;
+	case IR_RMW_XOR:
+		return old ^ b;
+	case IR_RMW_MIN:
+		return ref_signed(old, bits) < ref_signed(b, bits) ? old : b;
+	case IR_RMW_MAX:
+		return ref_signed(old, bits) > ref_signed(b, bits) ? old : b;
+	case IR_RMW_MINU:
+		return ref_unsigned(old, bits) < ref_unsigned(b, bits) ? old : b;
+	default:
+		return ref_unsigned(old, bits) > ref_unsigned(b, bits) ? old : b;
 	}
 }
 
 /* Memory ops: false: fault. */
-static inline bool ref_memory(struct reference *m, const struct ir_ins *i, unsigned bytes, uint64_t addr,
-	uint64_t b, uint64_t c, uint64_t *value)
+static inline bool ref_memory(struct reference *m, const struct ir_ins *i, unsigned bytes,
+	uint64_t addr, uint64_t b, uint64_t c, uint64_t *value)
 {
 	struct cpu_head *h = (struct cpu_head *)m->cpu;
 	bool atomic = i->op != IR_LOAD && i->op != IR_STORE;
@@ -155,7 +190,9 @@ static inline bool ref_memory(struct reference *m, const struct ir_ins *i, unsig
 	bool write = i->op != IR_LOAD && i->op != IR_LOADR;
 	*value = old;
 	switch (i->op) {
-	case IR_RMW: new = ref_rmw(i->aux, 8 * bytes, old, b); break;
+	case IR_RMW:
+		new = ref_rmw(i->aux, 8 * bytes, old, b);
+		break;
 	case IR_CMPXCHG:
 		new = c;
 		write = old == b;
@@ -171,7 +208,8 @@ static inline bool ref_memory(struct reference *m, const struct ir_ins *i, unsig
 		*value = !write;
 		h->reservation.host = NULL;
 		break;
-	default: break;
+	default:
+		break;
 	}
 	if (write)
 		memcpy(p, &new, bytes);
@@ -194,9 +232,14 @@ static inline enum reference_end ref_run(struct reference *m, const struct ir_fu
 		switch (i->op) {
 		case IR_NOP:
 		case IR_FENCE:
-		case IR_PAUSE: break;
-		case IR_INSN: insn_pc = i->imm; break;
-		case IR_CONST: v[r] = i->imm; break;
+		case IR_PAUSE:
+			break;
+		case IR_INSN:
+			insn_pc = i->imm;
+			break;
+		case IR_CONST:
+			v[r] = i->imm;
+			break;
 		case IR_GET:
 			v[r] = 0;
 			memcpy(&v[r], m->cpu + m->target->slots[i->aux].offset, ir_type_bytes(to));
@@ -204,14 +247,17 @@ static inline enum reference_end ref_run(struct reference *m, const struct ir_fu
 		case IR_PUT:
 			memcpy(m->cpu + m->target->slots[i->aux].offset, &a, ir_type_bytes(ta));
 			break;
-		case IR_SELECT: v[r] = a ? b : c; break;
+		case IR_SELECT:
+			v[r] = a ? b : c;
+			break;
 		case IR_LOAD:
 		case IR_STORE:
 		case IR_RMW:
 		case IR_CMPXCHG:
 		case IR_LOADR:
 		case IR_STOREC: {
-			enum ir_type t = i->op == IR_STORE || i->op == IR_STOREC ? f->ins[i->b].type : to;
+			enum ir_type t =
+				i->op == IR_STORE || i->op == IR_STOREC ? f->ins[i->b].type : to;
 			if (!ref_memory(m, i, ir_type_bytes(t), a, b, c, &v[r])) {
 				*pc = insn_pc;
 				return REF_FAULT;
@@ -226,11 +272,21 @@ static inline enum reference_end ref_run(struct reference *m, const struct ir_fu
 				return REF_FAULT;
 			}
 			break;
-		case IR_JUMP: r = f->blocks[i->imm].first - 1; break;
-		case IR_BRANCH: r = f->blocks[a ? (uint32_t)i->imm : i->imm >> 32].first - 1; break;
-		case IR_GOTO: *pc = a; return REF_GOTO;
-		case IR_GOTO_IF: *pc = a ? b : c; return REF_GOTO;
-		case IR_EXIT: *pc = a; return REF_EXIT;
+		case IR_JUMP:
+			r = f->blocks[i->imm].first - 1;
+			break;
+		case IR_BRANCH:
+			r = f->blocks[a ? (uint32_t)i->imm : i->imm >> 32].first - 1;
+			break;
+		case IR_GOTO:
+			*pc = a;
+			return REF_GOTO;
+		case IR_GOTO_IF:
+			*pc = a ? b : c;
+			return REF_GOTO;
+		case IR_EXIT:
+			*pc = a;
+			return REF_EXIT;
 		case IR_TRAP:
 			h->fault.pending = true;
 			h->fault.cause = i->imm;

@@ -38,11 +38,12 @@ static const uint64_t special_64[] = {0, UINT64_C(1) << 63, 1, UINT64_C(0x800000
 	0x43f0000000000000, 0x3ff8000000000000, 0x4004000000000000, 0xc004000000000000,
 	0x36a0000000000000, 0x369fffffffffffff, 0x380fffffffffffff, 0x380ffffff0000000,
 	0x47efffffefffffff, 0x47effffff0000000, 0x1e60000000000000, 0x7fe0000000000000};
-static const uint64_t special_32[] = {0, 0x80000000, 1, 0x80000001, 0x007fffff, 0x00800000, 0x00800001,
-	0x3f800000, 0xbf800000, 0x3f800001, 0x3f7fffff, 0x40000000, 0x3f000000, 0xbf000000, 0x40400000,
-	0x7f7fffff, 0xff7fffff, 0x7f800000, 0xff800000, 0x7fc00000, 0xffc00001, 0x7f800001, 0xffa00000,
-	0x4effffff, 0x4f000000, 0xcf000000, 0xcf000001, 0x4f7fffff, 0x4f800000, 0x5f000000, 0xdf000000,
-	0x5f7fffff, 0x5f800000, 0x3fc00000, 0x40200000, 0xc0200000, 0x20000000, 0x7f000000};
+static const uint64_t special_32[] = {0, 0x80000000, 1, 0x80000001, 0x007fffff, 0x00800000,
+	0x00800001, 0x3f800000, 0xbf800000, 0x3f800001, 0x3f7fffff, 0x40000000, 0x3f000000,
+	0xbf000000, 0x40400000, 0x7f7fffff, 0xff7fffff, 0x7f800000, 0xff800000, 0x7fc00000,
+	0xffc00001, 0x7f800001, 0xffa00000, 0x4effffff, 0x4f000000, 0xcf000000, 0xcf000001,
+	0x4f7fffff, 0x4f800000, 0x5f000000, 0xdf000000, 0x5f7fffff, 0x5f800000, 0x3fc00000,
+	0x40200000, 0xc0200000, 0x20000000, 0x7f000000};
 
 /* n-th value of a type: specials, then random ones with exponents that meet. */
 static uint64_t value(enum ir_type t, unsigned n)
@@ -52,20 +53,29 @@ static uint64_t value(enum ir_type t, unsigned n)
 			return special_64[n];
 		uint64_t v = rnd();
 		switch (n % 4) {
-		case 0: return v;
-		case 1: return (v & ~(UINT64_C(0x7ff) << 52)) | (1000 + v % 40) << 52;
-		case 2: return (v & UINT64_C(0x800fffffffffffff)) >> (v % 52) | (v & UINT64_C(1) << 63);
-		default: return (v & UINT64_C(0xffffffff00000000)) | (uint64_t)0;
+		case 0:
+			return v;
+		case 1:
+			return (v & ~(UINT64_C(0x7ff) << 52)) | (1000 + v % 40) << 52;
+		case 2:
+			return (v & UINT64_C(0x800fffffffffffff)) >> (v % 52) |
+			       (v & UINT64_C(1) << 63);
+		default:
+			return (v & UINT64_C(0xffffffff00000000)) | (uint64_t)0;
 		}
 	}
 	if (n < ARRAY_SIZE(special_32))
 		return special_32[n];
 	uint64_t v = rnd() >> 32;
 	switch (n % 4) {
-	case 0: return v;
-	case 1: return (v & 0x807fffff) | (110 + v % 40) << 23;
-	case 2: return (v & 0x7fffff) >> (v % 23) | (v & 0x80000000);
-	default: return v & 0xfffff000;
+	case 0:
+		return v;
+	case 1:
+		return (v & 0x807fffff) | (110 + v % 40) << 23;
+	case 2:
+		return (v & 0x7fffff) >> (v % 23) | (v & 0x80000000);
+	default:
+		return v & 0xfffff000;
 	}
 }
 enum { VALUES = 120 };
@@ -103,15 +113,33 @@ static uint64_t host_op(enum ir_op op, enum ir_type t, uint64_t a, uint64_t b, u
 	{                                                                                          \
 		volatile ctype x = get(a), y = get(b), z = get(c), r = 0;                          \
 		switch (op) {                                                                      \
-		case IR_FADD: r = x + y; break;                                                    \
-		case IR_FSUB: r = x - y; break;                                                    \
-		case IR_FMUL: r = x * y; break;                                                    \
-		case IR_FDIV: r = x / y; break;                                                    \
-		case IR_FSQRT: r = root(x); break;                                                 \
-		case IR_FMADD: r = fused(x, y, z); break;                                          \
-		case IR_FMSUB: r = fused(x, y, -z); break;                                         \
-		case IR_FNMADD: r = fused(-x, y, -z); break;                                       \
-		default: r = fused(-x, y, z); break;                                               \
+		case IR_FADD:                                                                      \
+			r = x + y;                                                                 \
+			break;                                                                     \
+		case IR_FSUB:                                                                      \
+			r = x - y;                                                                 \
+			break;                                                                     \
+		case IR_FMUL:                                                                      \
+			r = x * y;                                                                 \
+			break;                                                                     \
+		case IR_FDIV:                                                                      \
+			r = x / y;                                                                 \
+			break;                                                                     \
+		case IR_FSQRT:                                                                     \
+			r = root(x);                                                               \
+			break;                                                                     \
+		case IR_FMADD:                                                                     \
+			r = fused(x, y, z);                                                        \
+			break;                                                                     \
+		case IR_FMSUB:                                                                     \
+			r = fused(x, y, -z);                                                       \
+			break;                                                                     \
+		case IR_FNMADD:                                                                    \
+			r = fused(-x, y, -z);                                                      \
+			break;                                                                     \
+		default:                                                                           \
+			r = fused(-x, y, z);                                                       \
+			break;                                                                     \
 		}                                                                                  \
 		return put(r);                                                                     \
 	}
@@ -130,8 +158,8 @@ static bool is_inf(enum ir_type t, uint64_t a)
 }
 
 static unsigned failures;
-static void expect(const char *what, unsigned mode, uint64_t a, uint64_t b, uint64_t c, uint64_t got,
-	unsigned got_flags, uint64_t want, unsigned want_flags)
+static void expect(const char *what, unsigned mode, uint64_t a, uint64_t b, uint64_t c,
+	uint64_t got, unsigned got_flags, uint64_t want, unsigned want_flags)
 {
 	if (got == want && got_flags == want_flags)
 		return;
@@ -142,8 +170,8 @@ static void expect(const char *what, unsigned mode, uint64_t a, uint64_t b, uint
 }
 
 /* Through fp.c, as an executor does it. */
-static uint64_t run_op(enum ir_op op, enum ir_type from, enum ir_type to, unsigned dynamic, unsigned aux,
-	uint64_t a, uint64_t b, uint64_t c, unsigned *flags)
+static uint64_t run_op(enum ir_op op, enum ir_type from, enum ir_type to, unsigned dynamic,
+	unsigned aux, uint64_t a, uint64_t b, uint64_t c, unsigned *flags)
 {
 	static struct cpu_head h;
 	h.fp_rounding = dynamic;
@@ -155,24 +183,34 @@ static uint64_t run_op(enum ir_op op, enum ir_type from, enum ir_type to, unsign
 	return r & (ir_type_bytes(to) == 4 ? UINT32_MAX : UINT64_MAX);
 }
 
-static uint64_t soft_op(struct softfloat *s, enum ir_op op, enum ir_type t, uint64_t a, uint64_t b,
-	uint64_t c)
+static uint64_t soft_op(
+	struct softfloat *s, enum ir_op op, enum ir_type t, uint64_t a, uint64_t b, uint64_t c)
 {
 	uint64_t sign = t == IR_F64 ? UINT64_C(1) << 63 : 1u << 31;
 	switch (op) {
-	case IR_FADD: return softfloat_add(s, t, a, b);
-	case IR_FSUB: return softfloat_sub(s, t, a, b);
-	case IR_FMUL: return softfloat_mul(s, t, a, b);
-	case IR_FDIV: return softfloat_div(s, t, a, b);
-	case IR_FSQRT: return softfloat_sqrt(s, t, a);
-	case IR_FMADD: return softfloat_fma(s, t, a, b, c);
-	case IR_FMSUB: return softfloat_fma(s, t, a, b, c ^ sign);
-	case IR_FNMADD: return softfloat_fma(s, t, a ^ sign, b, c ^ sign);
-	default: return softfloat_fma(s, t, a ^ sign, b, c);
+	case IR_FADD:
+		return softfloat_add(s, t, a, b);
+	case IR_FSUB:
+		return softfloat_sub(s, t, a, b);
+	case IR_FMUL:
+		return softfloat_mul(s, t, a, b);
+	case IR_FDIV:
+		return softfloat_div(s, t, a, b);
+	case IR_FSQRT:
+		return softfloat_sqrt(s, t, a);
+	case IR_FMADD:
+		return softfloat_fma(s, t, a, b, c);
+	case IR_FMSUB:
+		return softfloat_fma(s, t, a, b, c ^ sign);
+	case IR_FNMADD:
+		return softfloat_fma(s, t, a ^ sign, b, c ^ sign);
+	default:
+		return softfloat_fma(s, t, a ^ sign, b, c);
 	}
 }
 
-static void one_arithmetic(enum ir_op op, enum ir_type t, unsigned m, uint64_t a, uint64_t b, uint64_t c)
+static void one_arithmetic(
+	enum ir_op op, enum ir_type t, unsigned m, uint64_t a, uint64_t b, uint64_t c)
 {
 	const char *name = ir_ops[op].name;
 	unsigned flags;
@@ -185,9 +223,11 @@ static void one_arithmetic(enum ir_op op, enum ir_type t, unsigned m, uint64_t a
 	if (op >= IR_FMADD && ((is_inf(t, a) && is_zero(t, b)) || (is_zero(t, a) && is_inf(t, b))))
 		want_flags |= FE_INVALID;
 
-	uint64_t got = run_op(op, t, t, modes[m].ir, IR_RM_DYNAMIC | IR_FP_DEFAULT_NAN, a, b, c, &flags);
+	uint64_t got =
+		run_op(op, t, t, modes[m].ir, IR_RM_DYNAMIC | IR_FP_DEFAULT_NAN, a, b, c, &flags);
 	expect(name, m, a, b, c, got, flags, want, want_flags);
-	got = run_op(op, t, t, modes[(m + 1) % 4].ir, modes[m].ir | IR_FP_DEFAULT_NAN, a, b, c, &flags);
+	got = run_op(
+		op, t, t, modes[(m + 1) % 4].ir, modes[m].ir | IR_FP_DEFAULT_NAN, a, b, c, &flags);
 	expect(name, m + 10, a, b, c, got, flags, want, want_flags);
 	struct softfloat s = {.rounding = modes[m].ir, .aux = IR_FP_DEFAULT_NAN};
 	got = soft_op(&s, op, t, a, b, c);
@@ -203,15 +243,16 @@ static void arithmetic(void)
 				for (unsigned i = 0; i < VALUES; i++)
 					for (unsigned j = 0; j < VALUES; j++) {
 						uint64_t c = value(t, (unsigned)(rnd() % VALUES));
-						one_arithmetic(op, t, m, value(t, i), value(t, j), c);
+						one_arithmetic(
+							op, t, m, value(t, i), value(t, j), c);
 						if (op == IR_FSQRT)
 							break;
 					}
 	CHECK_EQ(failures, 0u);
 }
 
-/* Nearest, ties away: exact in 113 bits, then decided by comparing distances. Operands are chosen so
- * that the exact result fits. */
+/* Nearest, ties away: exact in 113 bits, then decided by comparing distances. Operands are chosen
+ * so that the exact result fits. */
 static double away_64(__float128 exact)
 {
 	fesetround(FE_TOWARDZERO);
@@ -250,7 +291,8 @@ static uint64_t near_one(enum ir_type t)
 	uint64_t v = rnd(), cut = rnd() % 4 ? rnd() % 50 : 0;
 	/* Trailing zeros make ties likely. */
 	if (t == IR_F64)
-		return ((v & UINT64_C(0x800fffffffffffff)) >> cut << cut) | (1017 + rnd() % 12) << 52;
+		return ((v & UINT64_C(0x800fffffffffffff)) >> cut << cut) | (1017 + rnd() % 12)
+										    << 52;
 	v &= 0x807fffff;
 	cut %= 23;
 	return (v >> cut << cut & 0xffffffff) | (121 + rnd() % 12) << 23;
@@ -270,9 +312,12 @@ static void ties_away(void)
 		const __float128 exact[4] = {x + y, x - y, x * y, x * y + z};
 		const enum ir_op ops[4] = {IR_FADD, IR_FSUB, IR_FMUL, IR_FMADD};
 		for (unsigned k = 0; k < (t == IR_F32 ? 4u : 3u); k++) {
-			want[k] = t == IR_F64 ? bits64(away_64(exact[k])) : bits32(away_32(exact[k]));
-			uint64_t got = run_op(ops[k], t, t, IR_RM_NEAREST_AWAY, aux, a, b, c, &flags);
-			__float128 back = t == IR_F64 ? (__float128)f64(want[k]) : (__float128)f32(want[k]);
+			want[k] =
+				t == IR_F64 ? bits64(away_64(exact[k])) : bits32(away_32(exact[k]));
+			uint64_t got =
+				run_op(ops[k], t, t, IR_RM_NEAREST_AWAY, aux, a, b, c, &flags);
+			__float128 back =
+				t == IR_F64 ? (__float128)f64(want[k]) : (__float128)f32(want[k]);
 			expect(ir_ops[ops[k]].name, 4, a, b, c, got, flags, want[k],
 				back == exact[k] ? 0 : FE_INEXACT);
 		}
@@ -291,25 +336,34 @@ static void ties_away_by_hand(void)
 {
 	static const struct away_case cases[] = {
 		/* 1 + 2^-53 is half way: up; even would give 1 */
-		{IR_FADD, IR_F64, IR_F64, 0, 0x3ff0000000000000, 0x3ca0000000000000, 0x3ff0000000000001, FE_INEXACT},
-		{IR_FADD, IR_F64, IR_F64, 0, 0xbff0000000000000, 0xbca0000000000000, 0xbff0000000000001, FE_INEXACT},
+		{IR_FADD, IR_F64, IR_F64, 0, 0x3ff0000000000000, 0x3ca0000000000000,
+			0x3ff0000000000001, FE_INEXACT},
+		{IR_FADD, IR_F64, IR_F64, 0, 0xbff0000000000000, 0xbca0000000000000,
+			0xbff0000000000001, FE_INEXACT},
 		/* just below half way: down */
-		{IR_FADD, IR_F64, IR_F64, 0, 0x3ff0000000000000, 0x3c9fffffffffffff, 0x3ff0000000000000, FE_INEXACT},
+		{IR_FADD, IR_F64, IR_F64, 0, 0x3ff0000000000000, 0x3c9fffffffffffff,
+			0x3ff0000000000000, FE_INEXACT},
 		/* the largest number and half an ulp: infinity */
-		{IR_FADD, IR_F64, IR_F64, 0, 0x7fefffffffffffff, 0x7c90000000000000, 0x7ff0000000000000, FE_OVERFLOW | FE_INEXACT},
+		{IR_FADD, IR_F64, IR_F64, 0, 0x7fefffffffffffff, 0x7c90000000000000,
+			0x7ff0000000000000, FE_OVERFLOW | FE_INEXACT},
 		/* the smallest subnormal halved: away from zero, tiny */
 		{IR_FMUL, IR_F64, IR_F64, 0, 1, 0x3fe0000000000000, 1, FE_UNDERFLOW | FE_INEXACT},
 		{IR_FDIV, IR_F64, IR_F64, 0, 1, 0x4000000000000000, 1, FE_UNDERFLOW | FE_INEXACT},
 		{IR_FDIV, IR_F32, IR_F32, 0, 3, 0x40000000, 2, FE_UNDERFLOW | FE_INEXACT},
 		{IR_FSUB, IR_F32, IR_F32, 0, 0x3f800000, 0x3f800000, 0, 0}, /* +0, not -0 */
-		{IR_FSQRT, IR_F64, IR_F64, 0, 0x4000000000000000, 0, 0x3ff6a09e667f3bcd, FE_INEXACT},
+		{IR_FSQRT, IR_F64, IR_F64, 0, 0x4000000000000000, 0, 0x3ff6a09e667f3bcd,
+			FE_INEXACT},
 		{IR_F2F, IR_F64, IR_F32, 0, 0x3ff0000010000000, 0, 0x3f800001, FE_INEXACT},
-		{IR_F2I, IR_F64, IR_I32, IR_FP_SATURATE, 0x4004000000000000, 0, 3, FE_INEXACT},          /* 2.5 */
-		{IR_F2I, IR_F64, IR_I32, IR_FP_SATURATE, 0xc004000000000000, 0, 0xfffffffd, FE_INEXACT}, /* -2.5 */
-		{IR_F2I, IR_F32, IR_I64, IR_FP_SATURATE, 0x3f000000, 0, 1, FE_INEXACT},                  /* 0.5 */
+		{IR_F2I, IR_F64, IR_I32, IR_FP_SATURATE, 0x4004000000000000, 0, 3,
+			FE_INEXACT}, /* 2.5 */
+		{IR_F2I, IR_F64, IR_I32, IR_FP_SATURATE, 0xc004000000000000, 0, 0xfffffffd,
+			FE_INEXACT},							/* -2.5 */
+		{IR_F2I, IR_F32, IR_I64, IR_FP_SATURATE, 0x3f000000, 0, 1, FE_INEXACT}, /* 0.5 */
 		{IR_F2I, IR_F32, IR_I64, IR_FP_SATURATE, 0x3effffff, 0, 0, FE_INEXACT},
-		{IR_F2I, IR_F64, IR_I32, IR_FP_SATURATE | IR_FP_UNSIGNED, 0xbfe0000000000000, 0, 0, FE_INVALID}, /* -0.5: -1 */
-		{IR_I2F, IR_I64, IR_F64, 0, 0x20000000000001, 0, 0x4340000000000001, FE_INEXACT}, /* 2^53 + 1 */
+		{IR_F2I, IR_F64, IR_I32, IR_FP_SATURATE | IR_FP_UNSIGNED, 0xbfe0000000000000, 0, 0,
+			FE_INVALID}, /* -0.5: -1 */
+		{IR_I2F, IR_I64, IR_F64, 0, 0x20000000000001, 0, 0x4340000000000001,
+			FE_INEXACT}, /* 2^53 + 1 */
 		{IR_I2F, IR_I32, IR_F32, 0, 0x01000001, 0, 0x4b800001, FE_INEXACT},
 	};
 	failures = 0;
@@ -319,7 +373,8 @@ static void ties_away_by_hand(void)
 		for (unsigned is_static = 0; is_static < 2; is_static++) {
 			uint64_t got = run_op(c->op, c->from, c->to,
 				is_static ? IR_RM_ZERO : IR_RM_NEAREST_AWAY,
-				c->aux | IR_FP_DEFAULT_NAN | (is_static ? IR_RM_NEAREST_AWAY : IR_RM_DYNAMIC),
+				c->aux | IR_FP_DEFAULT_NAN |
+					(is_static ? IR_RM_NEAREST_AWAY : IR_RM_DYNAMIC),
 				c->a, c->b, 0, &flags);
 			expect(ir_ops[c->op].name, n, c->a, c->b, 0, got, flags, c->want, c->flags);
 		}
@@ -333,11 +388,13 @@ static void to_int(void)
 	failures = 0;
 	for (unsigned n = 0; n < 40000; n++) {
 		enum ir_type from = n & 1 ? IR_F64 : IR_F32, to = n & 2 ? IR_I64 : IR_I32;
-		unsigned is_unsigned = n & 4 ? IR_FP_UNSIGNED : 0, m = (n >> 3) & 3, bits = to == IR_I64 ? 64 : 32;
+		unsigned is_unsigned = n & 4 ? IR_FP_UNSIGNED : 0, m = (n >> 3) & 3,
+			 bits = to == IR_I64 ? 64 : 32;
 		uint64_t a = value(from, n < 4000 ? (n >> 5) : n);
 		if (n % 3 == 0 && n >= 4000) /* near the ranges' ends */
-			a = from == IR_F64 ? (a & UINT64_C(0x800fffffffffffff)) | (1023 - 2 + a % 70) << 52
-					   : (a & 0x807fffff) | (127 - 2 + a % 70) << 23;
+			a = from == IR_F64
+				    ? (a & UINT64_C(0x800fffffffffffff)) | (1023 - 2 + a % 70) << 52
+				    : (a & 0x807fffff) | (127 - 2 + a % 70) << 23;
 		double x = from == IR_F64 ? f64(a) : (double)f32(a);
 		fesetround(modes[m].fe);
 		double (*volatile in_this_mode)(double) = rint; /* not the compiler's inline one */
@@ -357,7 +414,8 @@ static void to_int(void)
 		}
 		want &= all;
 		unsigned aux = is_unsigned | IR_FP_SATURATE | IR_FP_DEFAULT_NAN;
-		uint64_t got = run_op(IR_F2I, from, to, modes[m].ir, aux | IR_RM_DYNAMIC, a, 0, 0, &flags);
+		uint64_t got =
+			run_op(IR_F2I, from, to, modes[m].ir, aux | IR_RM_DYNAMIC, a, 0, 0, &flags);
 		expect("f2i", m, a, to, is_unsigned, got, flags, want, want_flags);
 		got = run_op(IR_F2I, from, to, IR_RM_UP, aux | modes[m].ir, a, 0, 0, &flags);
 		expect("f2i static", m, a, to, is_unsigned, got, flags, want, want_flags);
@@ -403,14 +461,19 @@ static void from_int_and_between(void)
 		WANT(9, bits64, double, vf);
 		fesetround(FE_TONEAREST);
 		for (unsigned k = 0; k < 10; k++) {
-			enum ir_type to = k < 8 ? (k & 1 ? IR_F32 : IR_F64) : k == 8 ? IR_F32 : IR_F64;
-			enum ir_type from = k < 4 ? IR_I64 : k < 8 ? IR_I32 : k == 8 ? IR_F64 : IR_F32;
+			enum ir_type to = k < 8	   ? (k & 1 ? IR_F32 : IR_F64)
+					  : k == 8 ? IR_F32
+						   : IR_F64;
+			enum ir_type from = k < 4    ? IR_I64
+					    : k < 8  ? IR_I32
+					    : k == 8 ? IR_F64
+						     : IR_F32;
 			unsigned more = k < 8 && (k & 2) ? IR_FP_UNSIGNED : 0;
 			uint64_t arg = k < 8 ? a : k == 8 ? d : f;
-			uint64_t got = run_op(k < 8 ? IR_I2F : IR_F2F, from, to, modes[m].ir, aux | more,
-				arg, 0, 0, &flags);
-			/* C's own conversion of a large unsigned number rounds in two steps in GCC's
-			 * code: compare with the 80-bit format, which holds it exactly. */
+			uint64_t got = run_op(k < 8 ? IR_I2F : IR_F2F, from, to, modes[m].ir,
+				aux | more, arg, 0, 0, &flags);
+			/* C's own conversion of a large unsigned number rounds in two steps in
+			 * GCC's code: compare with the 80-bit format, which holds it exactly. */
 			if ((k == 2 || k == 3) && (int64_t)a < 0) {
 				fesetround(modes[m].fe);
 				volatile long double l = (long double)a;
@@ -439,17 +502,24 @@ static void comparisons(void)
 				bool nan = isunordered(x, y), snan;
 				uint64_t quiet = t == IR_F64 ? UINT64_C(1) << 51 : 1u << 22;
 				snan = (x != x && !(a & quiet)) || (y != y && !(b & quiet));
-				unsigned flags, nv = snan ? FE_INVALID : 0, snv = nan ? FE_INVALID : 0;
-				uint64_t nan_bits = t == IR_F64 ? UINT64_C(0x7ff8000000000000) : 0x7fc00000;
+				unsigned flags, nv = snan ? FE_INVALID : 0,
+						snv = nan ? FE_INVALID : 0;
+				uint64_t nan_bits =
+					t == IR_F64 ? UINT64_C(0x7ff8000000000000) : 0x7fc00000;
 				got = run_op(IR_FEQ, t, IR_I64, 0, 0, a, b, 0, &flags);
 				expect("feq", 0, a, b, 0, got, flags, x == y, nv);
-				got = run_op(IR_FLT, t, IR_I64, 0, IR_FP_SIGNALING, a, b, 0, &flags);
+				got = run_op(
+					IR_FLT, t, IR_I64, 0, IR_FP_SIGNALING, a, b, 0, &flags);
 				expect("flt", 0, a, b, 0, got, flags, isless(x, y), snv);
 				got = run_op(IR_FLE, t, IR_I64, 0, 0, a, b, 0, &flags);
 				expect("fle", 0, a, b, 0, got, flags, islessequal(x, y), nv);
 				bool a_first = x < y || (x == y && signbit(x));
-				uint64_t min = x != x ? (y != y ? nan_bits : b) : y != y || a_first ? a : b;
-				uint64_t max = x != x ? (y != y ? nan_bits : b) : y != y || !a_first ? a : b;
+				uint64_t min = x != x		   ? (y != y ? nan_bits : b)
+					       : y != y || a_first ? a
+								   : b;
+				uint64_t max = x != x		    ? (y != y ? nan_bits : b)
+					       : y != y || !a_first ? a
+								    : b;
 				got = run_op(IR_FMIN, t, t, 0, IR_FP_DEFAULT_NAN, a, b, 0, &flags);
 				expect("fmin", 0, a, b, 0, got, flags, min, nv);
 				got = run_op(IR_FMAX, t, t, 0, IR_FP_DEFAULT_NAN, a, b, 0, &flags);

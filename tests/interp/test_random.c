@@ -63,9 +63,11 @@ static enum ir_type any_int(void)
 /* Mostly inside memory. */
 static ir_ref address(struct generator *g)
 {
-	ir_ref base = below(2) ? ir_bin(g->f, IR_AND, IR_I64, pick(g, IR_I64), ir_const(g->f, IR_I64, MEMORY - 1))
+	ir_ref base = below(2) ? ir_bin(g->f, IR_AND, IR_I64, pick(g, IR_I64),
+					 ir_const(g->f, IR_I64, MEMORY - 1))
 			       : ir_const(g->f, IR_I64, 8 * below(MEMORY / 8));
-	return ir_bin(g->f, IR_ADD, IR_I64, base, ir_const(g->f, IR_I64, BASE + (below(4) ? 0 : below(16)) - (below(20) ? 0 : 64)));
+	return ir_bin(g->f, IR_ADD, IR_I64, base,
+		ir_const(g->f, IR_I64, BASE + (below(4) ? 0 : below(16)) - (below(20) ? 0 : 64)));
 }
 
 static void emit_integer(struct generator *g)
@@ -143,11 +145,17 @@ static void emit_any(struct generator *g)
 	unsigned slot = below(TOY_SLOTS);
 	switch (below(12)) {
 	case 0:
-	case 1: keep(g, ir_get(f, slot)); break;
+	case 1:
+		keep(g, ir_get(f, slot));
+		break;
 	case 2:
 	case 3:
-	case 4: ir_put(f, slot, pick(g, toy_slots[slot].type)); break;
-	case 5: emit_memory(g); break;
+	case 4:
+		ir_put(f, slot, pick(g, toy_slots[slot].type));
+		break;
+	case 5:
+		emit_memory(g);
+		break;
 	case 6:
 		if (!below(3))
 			ir_insn(f, ir_at(f, 0)->imm + 4 * f->len, 4);
@@ -160,11 +168,14 @@ static void emit_any(struct generator *g)
 		if (!below(4)) {
 			unsigned helper = below(TOY_HELPERS);
 			bool three = helper == TOY_SUM;
-			keep(g, ir_call(f, helper, pick(g, IR_I64), three ? pick(g, IR_I64) : IR_NONE,
+			keep(g, ir_call(f, helper, pick(g, IR_I64),
+					three ? pick(g, IR_I64) : IR_NONE,
 					three ? pick(g, IR_I64) : IR_NONE));
 		}
 		break;
-	default: emit_integer(g); break;
+	default:
+		emit_integer(g);
+		break;
 	}
 }
 
@@ -186,7 +197,8 @@ static void generate(struct ir_func *f, struct arena *arena, unsigned length)
 				(n + 1) | (uint64_t)(blocks - 1) << 32);
 		} else if (below(2)) {
 			enum ir_type t = any_int();
-			ir_goto_if(f, ir_cmp(f, IR_EQ + below(6), pick(&g, t), pick(&g, t)), 0x4100, 0x9000);
+			ir_goto_if(f, ir_cmp(f, IR_EQ + below(6), pick(&g, t), pick(&g, t)), 0x4100,
+				0x9000);
 		} else if (below(2)) {
 			ir_goto(f, pick(&g, IR_I64), IR_JUMP_PLAIN);
 		} else if (below(2)) {
@@ -212,7 +224,7 @@ static bool fault(void *cpu, uint64_t addr)
 static bool inside(uint64_t addr, unsigned bytes, unsigned flags)
 {
 	return addr >= BASE && addr + bytes <= BASE + MEMORY &&
-		(!(flags & IR_MEM_ALIGNED) || !(addr % bytes));
+	       (!(flags & IR_MEM_ALIGNED) || !(addr % bytes));
 }
 static bool slow_load(void *cpu, uint64_t addr, unsigned bytes, unsigned flags, uint64_t *value)
 {
@@ -301,13 +313,13 @@ static bool compare(struct ir_func *f, struct interp_lowerer *l)
 	enum interp_exit exit = interp_run(&run, code->code);
 	fpu_leave(&got.head);
 	free(code);
-	static const enum interp_exit ends[] = {[REF_GOTO] = INTERP_MISS, [REF_EXIT] = INTERP_EXIT,
-		[REF_FAULT] = INTERP_FAULT};
+	static const enum interp_exit ends[] = {
+		[REF_GOTO] = INTERP_MISS, [REF_EXIT] = INTERP_EXIT, [REF_FAULT] = INTERP_FAULT};
 	return exit == ends[end] && got.head.pc == pc && registers_equal(&want, &got) &&
-		!memcmp(memory[0], memory[1], MEMORY) &&
-		want.head.fault.pending == got.head.fault.pending &&
-		(end != REF_FAULT || (want.head.fault.cause == got.head.fault.cause &&
-					     want.head.fault.value == got.head.fault.value));
+	       !memcmp(memory[0], memory[1], MEMORY) &&
+	       want.head.fault.pending == got.head.fault.pending &&
+	       (end != REF_FAULT || (want.head.fault.cause == got.head.fault.cause &&
+					    want.head.fault.value == got.head.fault.value));
 }
 
 static void random_functions(void)
@@ -323,9 +335,11 @@ static void random_functions(void)
 		ir_print(&f, &text);
 		if (compare(&f, l))
 			continue;
-		printf("# seed %u, pc %" PRIx64 " fault %d\n", n, got.head.pc, got.head.fault.pending);
+		printf("# seed %u, pc %" PRIx64 " fault %d\n", n, got.head.pc,
+			got.head.fault.pending);
 		for (unsigned k = 0; k < 8; k++)
-			printf("# r%u %016" PRIx64 " want %016" PRIx64 "\n", k, got.r[k], want.r[k]);
+			printf("# r%u %016" PRIx64 " want %016" PRIx64 "\n", k, got.r[k],
+				want.r[k]);
 		printf("%s", text.data);
 		CHECK(false);
 		break;

@@ -29,15 +29,32 @@ enum {
 	TOY_SLOTS
 };
 
-#define TOY_SLOT(n, field, t) {n, offsetof(struct toy, field), t}
+#define TOY_SLOT(n, field, t)                                                                      \
+	{                                                                                          \
+		n, offsetof(struct toy, field), t                                                  \
+	}
 static const struct ir_slot toy_slots[TOY_SLOTS] = {
-	TOY_SLOT("r0", r[0], IR_I64), TOY_SLOT("r1", r[1], IR_I64), TOY_SLOT("r2", r[2], IR_I64),
-	TOY_SLOT("r3", r[3], IR_I64), TOY_SLOT("r4", r[4], IR_I64), TOY_SLOT("r5", r[5], IR_I64),
-	TOY_SLOT("r6", r[6], IR_I64), TOY_SLOT("r7", r[7], IR_I64), TOY_SLOT("w0", w[0], IR_I32),
-	TOY_SLOT("w1", w[1], IR_I32), TOY_SLOT("w2", w[2], IR_I32), TOY_SLOT("w3", w[3], IR_I32),
-	TOY_SLOT("h0", h[0], IR_I16), TOY_SLOT("h1", h[1], IR_I16), TOY_SLOT("b0", b[0], IR_I8),
-	TOY_SLOT("b1", b[1], IR_I8), TOY_SLOT("d0", d[0], IR_F64), TOY_SLOT("d1", d[1], IR_F64),
-	TOY_SLOT("f0", f[0], IR_F32), TOY_SLOT("f1", f[1], IR_F32), TOY_SLOT("low0", r[0], IR_I32),
+	TOY_SLOT("r0", r[0], IR_I64),
+	TOY_SLOT("r1", r[1], IR_I64),
+	TOY_SLOT("r2", r[2], IR_I64),
+	TOY_SLOT("r3", r[3], IR_I64),
+	TOY_SLOT("r4", r[4], IR_I64),
+	TOY_SLOT("r5", r[5], IR_I64),
+	TOY_SLOT("r6", r[6], IR_I64),
+	TOY_SLOT("r7", r[7], IR_I64),
+	TOY_SLOT("w0", w[0], IR_I32),
+	TOY_SLOT("w1", w[1], IR_I32),
+	TOY_SLOT("w2", w[2], IR_I32),
+	TOY_SLOT("w3", w[3], IR_I32),
+	TOY_SLOT("h0", h[0], IR_I16),
+	TOY_SLOT("h1", h[1], IR_I16),
+	TOY_SLOT("b0", b[0], IR_I8),
+	TOY_SLOT("b1", b[1], IR_I8),
+	TOY_SLOT("d0", d[0], IR_F64),
+	TOY_SLOT("d1", d[1], IR_F64),
+	TOY_SLOT("f0", f[0], IR_F32),
+	TOY_SLOT("f1", f[1], IR_F32),
+	TOY_SLOT("low0", r[0], IR_I32),
 	TOY_SLOT("byte1", r[1], IR_I8),
 };
 

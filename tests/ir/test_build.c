@@ -53,7 +53,8 @@ static void constants_fold(void)
 	for (unsigned n = 0; n < ARRAY_SIZE(cases); n++) {
 		begin();
 		enum ir_type result = cases[n].op >= IR_EQ ? IR_I64 : cases[n].t;
-		ir_ref r = ir_bin(&f, cases[n].op, result, k(cases[n].t, cases[n].a), k(cases[n].t, cases[n].b));
+		ir_ref r = ir_bin(&f, cases[n].op, result, k(cases[n].t, cases[n].a),
+			k(cases[n].t, cases[n].b));
 		CHECK_EQ(ir_at(&f, r)->op, IR_CONST);
 		CHECK_EQ(ir_at(&f, r)->imm, cases[n].want);
 		CHECK_EQ(ir_at(&f, r)->type, result);

@@ -186,7 +186,7 @@ static void oci(void)
 	static const char manifest[] =
 		"{\"schemaVersion\":2,\"artifactType\":\"a/b\",\"config\":" DESC
 		"},\"layers\":[" DESC ",\"annotations\":{\"k\":\"v\",\"n\":1}}],\"annotations\":{"
-				      "\"x\":\"y\"},\"new\":[]}";
+		"\"x\":\"y\"},\"new\":[]}";
 	struct oci_manifest m, again;
 	struct error err _error_ = ERROR_INIT;
 	REQUIRE(oci_manifest_parse(&m, manifest, sizeof(manifest) - 1, &err) == 0);

@@ -30,7 +30,8 @@ static void thing_state(struct thing *t, struct state *s)
 	state_end(s);
 }
 
-static const struct thing sample = {7, UINT64_C(1) << 63, true, "abcd", {1, 2, 3}, (void *)"blob", 4, 999};
+static const struct thing sample = {
+	7, UINT64_C(1) << 63, true, "abcd", {1, 2, 3}, (void *)"blob", 4, 999};
 
 static void save(struct strbuf *out)
 {
