@@ -7,6 +7,8 @@
 #include "interp/code.h"
 #include "isa/fpu.h"
 
+/* Handlers are a table of macros, aligned by hand. */
+// clang-format off
 #if defined(__clang__)
 #define NO_SANITIZE __attribute__((no_sanitize("thread", "alignment", "float-divide-by-zero")))
 #else
@@ -16,15 +18,15 @@
 #endif
 
 /* Operands of the operation at ip. */
-#define OPERAND(n)	  (((const uint16_t *)(ip + 1))[n])
-#define D		  OPERAND(0)
-#define A		  OPERAND(1)
-#define B		  OPERAND(2)
-#define C		  OPERAND(3)
+#define OPERAND(n) (((const uint16_t *)(ip + 1))[n])
+#define D          OPERAND(0)
+#define A          OPERAND(1)
+#define B          OPERAND(2)
+#define C          OPERAND(3)
 #define REG(type, offset) (*(type *)(cpu + (offset)))
-#define IMM		  ip[2]
+#define IMM        ip[2]
 
-#define GO() goto *(const void *)(uintptr_t)*ip
+#define GO()    goto *(const void *)(uintptr_t)*ip
 #define NEXT(n)                                                                                    \
 	do {                                                                                       \
 		ip += (n);                                                                         \
@@ -38,16 +40,14 @@
 
 /* --- integers --- */
 #define BINARY_RR(id, bits, expr)                                                                  \
-	L_##id##_##bits:                                                                           \
-	{                                                                                          \
+	L_##id##_##bits : {                                                                        \
 		TYPES(bits);                                                                       \
 		U a = REG(U, A), b = REG(U, B);                                                    \
 		REG(U, D) = (U)(expr);                                                             \
 		NEXT(2);                                                                           \
 	}
 #define BINARY_RI(id, bits, expr)                                                                  \
-	L_##id##_##bits##_IMM:                                                                     \
-	{                                                                                          \
+	L_##id##_##bits##_IMM : {                                                                  \
 		TYPES(bits);                                                                       \
 		U a = REG(U, A), b = (U)IMM;                                                       \
 		REG(U, D) = (U)(expr);                                                             \
@@ -60,15 +60,13 @@
 	BINARY_RR(id, 64, expr)                                                                    \
 	BINARY_RI(id, 32, expr)                                                                    \
 	BINARY_RI(id, 64, expr)                                                                    \
-	L_##id##_32_SEXT:                                                                          \
-	{                                                                                          \
+	L_##id##_32_SEXT : {                                                                       \
 		TYPES(32);                                                                         \
 		U a = REG(U, A), b = REG(U, B);                                                    \
 		REG(int64_t, D) = (S)(U)(expr);                                                    \
 		NEXT(2);                                                                           \
 	}                                                                                          \
-	L_##id##_32_SEXT_IMM:                                                                      \
-	{                                                                                          \
+	L_##id##_32_SEXT_IMM : {                                                                   \
 		TYPES(32);                                                                         \
 		U a = REG(U, A), b = (U)IMM;                                                       \
 		REG(int64_t, D) = (S)(U)(expr);                                                    \
@@ -76,16 +74,14 @@
 	}
 
 #define COMPARE_RR(id, bits, expr)                                                                 \
-	L_##id##_##bits:                                                                           \
-	{                                                                                          \
+	L_##id##_##bits : {                                                                        \
 		TYPES(bits);                                                                       \
 		U a = REG(U, A), b = REG(U, B);                                                    \
 		REG(uint64_t, D) = (expr);                                                         \
 		NEXT(2);                                                                           \
 	}
 #define COMPARE_RI(id, bits, expr)                                                                 \
-	L_##id##_##bits##_IMM:                                                                     \
-	{                                                                                          \
+	L_##id##_##bits##_IMM : {                                                                  \
 		TYPES(bits);                                                                       \
 		U a = REG(U, A), b = (U)IMM;                                                       \
 		REG(uint64_t, D) = (expr);                                                         \
@@ -112,17 +108,15 @@
 		LEAVE(4);                                                                          \
 	} while (0)
 #define BRANCHES(id, bits, expr)                                                                   \
-	L_BR_##id##_##bits:                                                                        \
-	{                                                                                          \
+	L_BR_##id##_##bits : {                                                                     \
 		TYPES(bits);                                                                       \
 		U a = REG(U, A), b = REG(U, B);                                                    \
-		LEAVE_IF(expr);                                                                    \
+		LEAVE_IF(expr);                                                                     \
 	}                                                                                          \
-	L_BR_##id##_##bits##_IMM:                                                                  \
-	{                                                                                          \
+	L_BR_##id##_##bits##_IMM : {                                                               \
 		TYPES(bits);                                                                       \
 		U a = REG(U, A), b = (U)ip[6];                                                     \
-		LEAVE_IF(expr);                                                                    \
+		LEAVE_IF(expr);                                                                     \
 	}
 #define COMPARE(id, expr)                                                                          \
 	COMPARE_RR(id, 8, expr)                                                                    \
@@ -135,8 +129,7 @@
 	BRANCHES(id, 64, expr)
 
 #define UNARY_R(id, bits, expr)                                                                    \
-	L_##id##_##bits:                                                                           \
-	{                                                                                          \
+	L_##id##_##bits : {                                                                        \
 		TYPES(bits);                                                                       \
 		U a = REG(U, A);                                                                   \
 		REG(U, D) = (U)(expr);                                                             \
@@ -149,32 +142,27 @@
 	UNARY_R(id, 64, expr)
 
 #define EXTEND(from, to)                                                                           \
-	L_ZEXT_##from##_##to:                                                                      \
-	{                                                                                          \
+	L_ZEXT_##from##_##to : {                                                                   \
 		REG(uint##to##_t, D) = REG(uint##from##_t, A);                                     \
 		NEXT(2);                                                                           \
 	}                                                                                          \
-	L_SEXT_##from##_##to:                                                                      \
-	{                                                                                          \
+	L_SEXT_##from##_##to : {                                                                   \
 		REG(int##to##_t, D) = REG(int##from##_t, A);                                       \
 		NEXT(2);                                                                           \
 	}
 
 #define MOVES(bits)                                                                                \
-	L_MOV_##bits:                                                                              \
-	{                                                                                          \
+	L_MOV_##bits : {                                                                           \
 		REG(uint##bits##_t, D) = REG(uint##bits##_t, A);                                   \
 		NEXT(2);                                                                           \
 	}                                                                                          \
-	L_SET_##bits:                                                                              \
-	{                                                                                          \
+	L_SET_##bits : {                                                                           \
 		REG(uint##bits##_t, D) = (uint##bits##_t)IMM;                                      \
 		NEXT(3);                                                                           \
 	}                                                                                          \
-	L_SELECT_##bits:                                                                           \
-	{                                                                                          \
-		REG(uint##bits##_t, D) =                                                           \
-			REG(uint64_t, C) ? REG(uint##bits##_t, A) : REG(uint##bits##_t, B);        \
+	L_SELECT_##bits : {                                                                        \
+		REG(uint##bits##_t, D) = REG(uint64_t, C) ? REG(uint##bits##_t, A)                 \
+							  : REG(uint##bits##_t, B);                \
 		NEXT(2);                                                                           \
 	}
 
@@ -186,8 +174,7 @@ typedef uint32_t guest32 __attribute__((aligned(1)));
 typedef uint64_t guest64 __attribute__((aligned(1)));
 
 #define LOAD(name, bits, from, to)                                                                 \
-	L_##name:                                                                                  \
-	{                                                                                          \
+	L_##name : {                                                                               \
 		uint64_t addr = REG(uint64_t, A) + IMM;                                            \
 		const void *p = tlb_read(h->tlb, addr, bits / 8);                                  \
 		uint##bits##_t v;                                                                  \
@@ -203,8 +190,7 @@ typedef uint64_t guest64 __attribute__((aligned(1)));
 		NEXT(4);                                                                           \
 	}
 #define STORE(bits)                                                                                \
-	L_ST_##bits:                                                                               \
-	{                                                                                          \
+	L_ST_##bits : {                                                                            \
 		uint64_t addr = REG(uint64_t, A) + IMM;                                            \
 		uint##bits##_t v = REG(uint##bits##_t, B);                                         \
 		void *p = tlb_write(h->tlb, addr, bits / 8);                                       \
@@ -217,18 +203,16 @@ typedef uint64_t guest64 __attribute__((aligned(1)));
 
 /* --- floating point --- */
 #define FP_CALL(from, to)                                                                          \
-	L_FP_##from##_##to:                                                                        \
-	{                                                                                          \
+	L_FP_##from##_##to : {                                                                     \
 		interp_fp_fn *fn = (interp_fp_fn *)(uintptr_t)IMM;                                 \
-		REG(uint##to##_t, D) = (uint##to##_t)fn(h, (unsigned)ip[3],                        \
-			REG(uint##from##_t, A), REG(uint##from##_t, B), REG(uint##from##_t, C));   \
+		REG(uint##to##_t, D) = (uint##to##_t)fn(h, (unsigned)ip[3], REG(uint##from##_t, A), \
+			REG(uint##from##_t, B), REG(uint##from##_t, C));                           \
 		NEXT(4);                                                                           \
 	}
 /* On the host's FPU when it is in the right mode: lower.c chooses these for the dynamic mode and
  * default NaNs, and the mode "away" is not the host's. The operands are those of FP_CALL. */
 #define FP_HOST(id, bits, type, oper, nan)                                                         \
-	L_##id##_##bits:                                                                           \
-	{                                                                                          \
+	L_##id##_##bits : {                                                                        \
 		if (UNLIKELY(h->fp_rounding == IR_RM_NEAREST_AWAY))                                \
 			goto L_FP_##bits##_##bits;                                                 \
 		type v = REG(type, A) oper REG(type, B);                                           \
@@ -266,8 +250,8 @@ static void fence(unsigned kinds)
 }
 
 /* With run NULL: hands out the handlers' addresses. */
-NO_SANITIZE static enum interp_exit execute(
-	struct interp_run *run, const uint64_t *entry, const void *const **handlers)
+NO_SANITIZE static enum interp_exit execute(struct interp_run *run, const uint64_t *entry,
+	const void *const **handlers)
 {
 	static const void *const labels[INTERP_HANDLER_COUNT] = {
 #define H(id) &&L_##id,
@@ -287,32 +271,33 @@ NO_SANITIZE static enum interp_exit execute(
 	INTERP_COMPARE(COMPARE)
 	INTERP_UNARY(UNARY)
 	INTERP_EXTEND(EXTEND)
-	MOVES(8)
-	MOVES(16) MOVES(32) MOVES(64)
+	MOVES(8) MOVES(16) MOVES(32) MOVES(64)
 
-		LOAD(LD_8, 8, uint8_t, uint8_t) LOAD(LD_16, 16, uint16_t, uint16_t) LOAD(LD_32, 32,
-			uint32_t, uint32_t) LOAD(LD_64, 64, uint64_t, uint64_t) LOAD(LD_8_ZEXT, 8,
-			uint8_t, uint64_t) LOAD(LD_16_ZEXT, 16, uint16_t, uint64_t)
-			LOAD(LD_32_ZEXT, 32, uint32_t, uint64_t) LOAD(LD_8_SEXT, 8, int8_t, int64_t)
-				LOAD(LD_16_SEXT, 16, int16_t, int64_t)
-					LOAD(LD_32_SEXT, 32, int32_t, int64_t) STORE(8) STORE(16)
-						STORE(32) STORE(64)
+	LOAD(LD_8, 8, uint8_t, uint8_t)
+	LOAD(LD_16, 16, uint16_t, uint16_t)
+	LOAD(LD_32, 32, uint32_t, uint32_t)
+	LOAD(LD_64, 64, uint64_t, uint64_t)
+	LOAD(LD_8_ZEXT, 8, uint8_t, uint64_t)
+	LOAD(LD_16_ZEXT, 16, uint16_t, uint64_t)
+	LOAD(LD_32_ZEXT, 32, uint32_t, uint64_t)
+	LOAD(LD_8_SEXT, 8, int8_t, int64_t)
+	LOAD(LD_16_SEXT, 16, int16_t, int64_t)
+	LOAD(LD_32_SEXT, 32, int32_t, int64_t)
+	STORE(8) STORE(16) STORE(32) STORE(64)
 
-		/* Accesses that must be aligned; rare. */
-		L_LD_ALIGNED:
-	{
-		struct interp_result r =
-			interp_load_slow(cpu, REG(uint64_t, A) + IMM, OPERAND(3), IR_MEM_ALIGNED);
-		if (UNLIKELY(!r.ok))
-			goto fault;
-		memcpy(cpu + D, &r.value, OPERAND(3));
-		NEXT(4);
-	}
+	/* Accesses that must be aligned; rare. */
+L_LD_ALIGNED : {
+	struct interp_result r =
+		interp_load_slow(cpu, REG(uint64_t, A) + IMM, OPERAND(3), IR_MEM_ALIGNED);
+	if (UNLIKELY(!r.ok))
+		goto fault;
+	memcpy(cpu + D, &r.value, OPERAND(3));
+	NEXT(4);
+}
 L_ST_ALIGNED : {
 	uint64_t v = 0;
 	memcpy(&v, cpu + B, OPERAND(3));
-	if (UNLIKELY(
-		    !interp_store_slow(cpu, REG(uint64_t, A) + IMM, OPERAND(3), IR_MEM_ALIGNED, v)))
+	if (UNLIKELY(!interp_store_slow(cpu, REG(uint64_t, A) + IMM, OPERAND(3), IR_MEM_ALIGNED, v)))
 		goto fault;
 	NEXT(4);
 }
@@ -320,12 +305,11 @@ L_ST_ALIGNED : {
 	/* Atomics: word 2 is the width in bytes (and the operation in bits 8 up), word 3 the pc. */
 	struct interp_result result;
 L_RMW:
-	result = interp_rmw(
-		cpu, REG(uint64_t, A), (enum ir_rmw)(IMM >> 8), IMM & 0xff, REG(uint64_t, B));
+	result = interp_rmw(cpu, REG(uint64_t, A), (enum ir_rmw)(IMM >> 8), IMM & 0xff,
+		REG(uint64_t, B));
 	goto atomic_done;
 L_CMPXCHG:
-	result = interp_cmpxchg(
-		cpu, REG(uint64_t, A), IMM & 0xff, REG(uint64_t, B), REG(uint64_t, C));
+	result = interp_cmpxchg(cpu, REG(uint64_t, A), IMM & 0xff, REG(uint64_t, B), REG(uint64_t, C));
 	goto atomic_done;
 L_LOADR:
 	result = interp_load_reserved(cpu, REG(uint64_t, A), IMM & 0xff);
@@ -350,20 +334,21 @@ L_PAUSE:
 	_mm_pause();
 	NEXT(2);
 
-	FP_CALL(32, 32)
-	FP_CALL(32, 64) FP_CALL(64, 32) FP_CALL(64, 64) FP_HOST_BOTH(FADD, +) FP_HOST_BOTH(FSUB, -)
-		FP_HOST_BOTH(FMUL, *) FP_HOST_BOTH(FDIV, /)
+	FP_CALL(32, 32) FP_CALL(32, 64) FP_CALL(64, 32) FP_CALL(64, 64)
+	FP_HOST_BOTH(FADD, +)
+	FP_HOST_BOTH(FSUB, -)
+	FP_HOST_BOTH(FMUL, *)
+	FP_HOST_BOTH(FDIV, /)
 
-		/* word 2: the function, word 3: pc */
-		L_CALL:
-	{
-		ir_helper_fn *fn = (ir_helper_fn *)(uintptr_t)IMM;
-		h->pc = ip[3];
-		uint64_t a = REG(uint64_t, A), b = REG(uint64_t, B), c = REG(uint64_t, C);
-		uint64_t v = fn(cpu, a, b, c);
-		REG(uint64_t, D) = v;
-		NEXT(4);
-	}
+	/* word 2: the function, word 3: pc */
+L_CALL : {
+	ir_helper_fn *fn = (ir_helper_fn *)(uintptr_t)IMM;
+	h->pc = ip[3];
+	uint64_t a = REG(uint64_t, A), b = REG(uint64_t, B), c = REG(uint64_t, C);
+	uint64_t v = fn(cpu, a, b, c);
+	REG(uint64_t, D) = v;
+	NEXT(4);
+}
 L_CALL_FAULT : {
 	ir_helper_fn *fn = (ir_helper_fn *)(uintptr_t)IMM;
 	h->pc = ip[3];
@@ -375,8 +360,8 @@ L_CALL_FAULT : {
 	NEXT(4);
 }
 
-	/* Inside a function: word 2 (and 3) is a distance in words, then the pc of the block for
-	 * when it must stop there. */
+	/* Inside a function: word 2 (and 3) is a distance in words, then the pc of the block for when
+	 * it must stop there. */
 L_JUMP:
 	h->insns_retired += C;
 	if (UNLIKELY(atomic_load_explicit(&h->attention, memory_order_relaxed))) {

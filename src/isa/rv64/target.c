@@ -5,12 +5,13 @@
 #include "isa/fpu.h"
 #include "isa/rv64/internal.h"
 
+// clang-format off
 #define EACH_REGISTER(X)                                                                           \
 	X(0)                                                                                       \
-	X(1)                                                                                       \
-	X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15) X(16) X(17)    \
-		X(18) X(19) X(20) X(21) X(22) X(23) X(24) X(25) X(26) X(27) X(28) X(29) X(30)      \
-			X(31)
+	X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15) X(16)     \
+		X(17) X(18) X(19) X(20) X(21) X(22) X(23) X(24) X(25) X(26) X(27) X(28) X(29)      \
+			X(30) X(31)
+// clang-format on
 
 #define CSR_FIELD(id, field) [SLOT_##id] = {#field, offsetof(struct rv64_cpu, field), IR_I64}
 #define X_SLOT(n)	     [SLOT_X + n] = {"x" #n, offsetof(struct rv64_cpu, x) + 8 * n, IR_I64},
@@ -38,11 +39,12 @@ const char *const rv64_f_names[32] = {"ft0", "ft1", "ft2", "ft3", "ft4", "ft5", 
 	"fs6", "fs7", "fs8", "fs9", "fs10", "fs11", "ft8", "ft9", "ft10", "ft11"};
 
 /* --- what is advertised --- */
+// clang-format off
 #define MULTI_LETTER(X)                                                                            \
 	X(zicbom)                                                                                  \
-	X(zicboz)                                                                                  \
-	X(zicntr) X(zicond) X(zicsr) X(zifencei) X(zihintpause) X(zihpm) X(zawrs) X(zba) X(zbb)    \
-		X(zbc) X(zbs) X(sstc) X(svadu) X(svnapot) X(svpbmt)
+	X(zicboz) X(zicntr) X(zicond) X(zicsr) X(zifencei) X(zihintpause) X(zihpm) X(zawrs) X(zba) \
+		X(zbb) X(zbc) X(zbs) X(sstc) X(svadu) X(svnapot) X(svpbmt)
+// clang-format on
 
 const char *const rv64_extensions[] = {
 	"i",
