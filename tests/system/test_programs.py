@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Debian's own programs, installed in the machine by apt-get, give right results."""
+import os
 import re
 
 import machine
 from machine import STRATA, ARCH, contains, equal, strata
 
-NAME = "strata-test-programs"
+NAME = f"strata-test-programs-{os.getpid()}"
 PACKAGES = "python3-minimal gcc libc6-dev sqlite3 openssl"
 
 SCRIPT = r"""
@@ -41,7 +42,6 @@ openssl genpkey -algorithm ed25519 -out /tmp/k && printf hello > /tmp/m && opens
 
 
 def test_apt_get_and_five_programs():
-    strata("rm", NAME)
     p = strata("run", *ARCH, "--rm", "--name", NAME, "--net", "user", "--memory", "1G", "debian", "--",
                "sh", "-c", SCRIPT, timeout=3000)
     text = p.stdout.decode(errors="replace")
