@@ -14,6 +14,8 @@ import threading
 import machine
 from machine import STRATA, ARCH, contains, equal, run, sh, strata
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
 FETCH = r"""
 use IO::Socket::INET;
 my $s = IO::Socket::INET->new(PeerAddr => "10.0.2.2:$ARGV[0]") or die "connect: $!";
@@ -161,7 +163,7 @@ def tree_digest(top):
 def test_a_shared_folder_is_byte_exact_both_ways():
     with machine.temporary_directory() as d:
         source = pathlib.Path(d, "src")
-        shutil.copytree("src", source, symlinks=True)
+        shutil.copytree(ROOT / "src", source, symlinks=True)
         os.symlink("base/base.h", source / "link")
         text = sh("cp -a /share/src /share/copy && cd /share/copy && "
                   "find . -type f | wc -l && rm base/README.md && mv ir ri && ln -s x y",
