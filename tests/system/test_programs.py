@@ -31,7 +31,7 @@ static void *work(void *p) { for (int i = 0; i < 10000; i++) { pthread_mutex_loc
 int main(void) { pthread_t t[4]; for (long i = 0; i < 4; i++) pthread_create(&t[i], 0, work, (void *)(i + 1));
  for (int i = 0; i < 4; i++) pthread_join(t[i], 0); printf("%lld %.17g %a\n", sum, exp(1), sqrt(2)); return 0; }
 C
-gcc -O2 -Wall -o /tmp/t /tmp/t.c -lm -pthread && /tmp/t
+gcc -O2 -o /tmp/t /tmp/t.c -lm -pthread && /tmp/t
 echo "== sqlite3"
 sqlite3 :memory: 'create table t(a integer, b text); with recursive n(i) as (select 1 union all select i+1 from n where i<5000) insert into t select i, hex(i*i) from n; select count(*), sum(a), max(length(b)), group_concat(b) from t where a%1000=0; pragma integrity_check;'
 echo "== openssl"
