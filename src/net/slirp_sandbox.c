@@ -11,16 +11,6 @@
 
 #include "os/sandbox.h"
 
-#define ALLOW(name)                                                                                \
-	{                                                                                          \
-		name, 0, 0, 0                                                                      \
-	}
-/* A 32-bit argument that must be v. The kernel looks at its low half only. */
-#define ALLOW_IF(name, argument, v)                                                                \
-	{                                                                                          \
-		name, argument, UINT32_MAX, v                                                      \
-	}
-
 /* What libslirp, GLib's memory and the loop around them use. Neither bind nor listen: published
  * ports are open by now. sendmsg and recvmsg, which could carry descriptors, are not needed. */
 static const struct sandbox_syscall allowed[] = {

@@ -50,6 +50,16 @@ struct sandbox_syscall {
 	unsigned argument; /* 0 to 5 */
 	uint64_t mask, value;
 };
+/* Rows of such a list. ALLOW_IF: a 32-bit argument that must be v; the kernel looks at its low half
+ * only. */
+#define ALLOW(name)                                                                                \
+	{                                                                                          \
+		name, 0, 0, 0                                                                      \
+	}
+#define ALLOW_IF(name, argument, v)                                                                \
+	{                                                                                          \
+		name, argument, UINT32_MAX, v                                                      \
+	}
 /* Everything else fails with EPERM (not by death: libraries probe). All threads. */
 int sandbox_allow_syscalls(const struct sandbox_syscall *rows, unsigned count, struct error *err);
 

@@ -13,16 +13,6 @@
 #include "os/sandbox.h"
 #include "vm/internal.h"
 
-#define ALLOW(name)                                                                                \
-	{                                                                                          \
-		name, 0, 0, 0                                                                      \
-	}
-/* A 32-bit argument that must be v. */
-#define ALLOW_IF(name, argument, v)                                                                \
-	{                                                                                          \
-		name, argument, UINT32_MAX, v                                                      \
-	}
-
 static const struct sandbox_syscall always[] = {
 	/* Descriptors that are open. */
 	ALLOW("read"),
