@@ -43,15 +43,18 @@ static bool translate(struct vcpu *v, uint64_t addr, enum isa_access access, str
 	uint8_t *host_page = r->host + (m.page.v - r->base.v);
 	out->host = host_page + in_page;
 	struct tlb_entry *e = tlb_slot(h->tlb, page), old = *e;
+	const struct vcpu_debug *d = &v->group->debug;
+	bool watched = UNLIKELY(d->watchpoint_count) && vcpu_debug_page_watched(d, page);
 	*e = (struct tlb_entry){
-		.read = m.readable ? page : TLB_NO_TAG,
+		.read = m.readable && !watched ? page : TLB_NO_TAG,
 		.write = TLB_NO_TAG,
 		.exec = m.executable ? page : TLB_NO_TAG,
 		.addend = (uintptr_t)host_page - page,
 	};
 	if (access == ISA_WRITE) {
 		page_becomes_writable(v, host_page);
-		tlb_allow_write(h->tlb, e, page);
+		if (!watched)
+			tlb_allow_write(h->tlb, e, page);
 	} else if (m.writable && old.write == page && old.addend == e->addend) {
 		e->write = page; /* keeps what it had */
 	}
@@ -177,7 +180,8 @@ bool vcpu_load(void *cpu, uint64_t addr, unsigned bytes, unsigned mem_flags, uin
 	if (misaligned(cpu, addr, bytes, mem_flags, ISA_READ))
 		return false;
 	if (crosses_page(addr, bytes)) {
-		if (!find_both(v, addr, bytes, ISA_READ, part))
+		if (!find_both(v, addr, bytes, ISA_READ, part) ||
+			vcpu_debug_watched(v, addr, bytes, VCPU_WATCH_READ))
 			return false;
 		unsigned first = GUEST_PAGE_BYTES - (addr & (GUEST_PAGE_BYTES - 1));
 		uint64_t r = 0;
@@ -189,7 +193,8 @@ bool vcpu_load(void *cpu, uint64_t addr, unsigned bytes, unsigned mem_flags, uin
 		*value = r;
 		return true;
 	}
-	if (!find(v, addr, ISA_READ, &part[0]))
+	if (!find(v, addr, ISA_READ, &part[0]) ||
+		vcpu_debug_watched(v, addr, bytes, VCPU_WATCH_READ))
 		return false;
 	if (!part[0].host)
 		return device_access(v, addr, part[0].gpa, bytes, ISA_READ, value);
@@ -204,7 +209,8 @@ bool vcpu_store(void *cpu, uint64_t addr, unsigned bytes, unsigned mem_flags, ui
 	if (misaligned(cpu, addr, bytes, mem_flags, ISA_WRITE))
 		return false;
 	if (crosses_page(addr, bytes)) {
-		if (!find_both(v, addr, bytes, ISA_WRITE, part))
+		if (!find_both(v, addr, bytes, ISA_WRITE, part) ||
+			vcpu_debug_watched(v, addr, bytes, VCPU_WATCH_WRITE))
 			return false;
 		unsigned first = GUEST_PAGE_BYTES - (addr & (GUEST_PAGE_BYTES - 1));
 		for (unsigned n = 0; n < bytes; n++) {
@@ -213,7 +219,8 @@ bool vcpu_store(void *cpu, uint64_t addr, unsigned bytes, unsigned mem_flags, ui
 		}
 		return true;
 	}
-	if (!find(v, addr, ISA_WRITE, &part[0]))
+	if (!find(v, addr, ISA_WRITE, &part[0]) ||
+		vcpu_debug_watched(v, addr, bytes, VCPU_WATCH_WRITE))
 		return false;
 	if (!part[0].host)
 		return device_access(v, addr, part[0].gpa, bytes, ISA_WRITE, &value);
@@ -231,5 +238,8 @@ void *vcpu_atomic(void *cpu, uint64_t addr, unsigned bytes, bool write)
 		return NULL;
 	if (!t.host)
 		h->isa->access_fault(h, GVA(addr), access);
+	else if (vcpu_debug_watched(vcpu_of(cpu), addr, bytes,
+			 VCPU_WATCH_READ | (write ? VCPU_WATCH_WRITE : 0u)))
+		return NULL;
 	return t.host;
 }

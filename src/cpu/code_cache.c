@@ -218,6 +218,15 @@ void code_cache_drop_page(struct code_cache *c, const uint8_t *host)
 		c->users.dropped(c->users.opaque);
 }
 
+void code_cache_drop_all(struct code_cache *c)
+{
+	pthread_mutex_lock(&c->lock);
+	drop_everything(c);
+	free_limbo(c, c->users.oldest_epoch(c->users.opaque));
+	pthread_mutex_unlock(&c->lock);
+	c->users.dropped(c->users.opaque);
+}
+
 static void link_page(struct code_cache *c, const uint8_t *host, struct block *b)
 {
 	struct page **pp = find_page(c, host);

@@ -48,8 +48,9 @@ const struct interp_code *code_cache_find(
 const struct interp_code *code_cache_add(
 	struct code_cache *c, const struct code_key *key, struct interp_code *code);
 
-/* Drops the blocks of a host page. */
+/* Drops the blocks of a host page; all blocks. */
 void code_cache_drop_page(struct code_cache *c, const uint8_t *page);
+void code_cache_drop_all(struct code_cache *c);
 
 /* The flag byte of the RAM page that holds host. */
 _Atomic uint8_t *code_cache_page_flags(struct code_cache *c, const uint8_t *host);

@@ -7,6 +7,7 @@
 
 #include "base/arena.h"
 #include "cpu/code_cache.h"
+#include "cpu/debug.h"
 #include "cpu/vcpu.h"
 #include "interp/interp.h"
 
@@ -33,6 +34,9 @@ struct vcpu {
 	struct arena arena;		/* of one translation */
 	uint64_t context_high;		/* the bits of the epochs that run.context lacks */
 	bool wait_wanted;		/* the guest asked to wait for an interrupt */
+	/* Why cpu_head.fault is pending when it is for the debugger and not for the guest. */
+	struct vcpu_stop found;
+	bool stepping, passing; /* as vcpu_debug_release() left them */
 
 	/* [any thread] The code cache's epoch that this vCPU has seen: it uses no code that was
 	 * dropped up to then. CODE_EPOCH_IDLE: it uses none at all. */
@@ -43,6 +47,11 @@ struct vcpu {
 	pthread_cond_t stopped; /* it has parked or ended */
 	_Atomic bool idle;	/* asleep at a block boundary; written under lock */
 	bool park, parked, stop, started;
+	/* The debugger's. */
+	bool held;
+	struct vcpu_stop stop_found;
+	bool taken; /* the debugger knows of the stop at taken_pc */
+	uint64_t taken_pc;
 	pthread_t thread; /* to join */
 	struct vcpu_request *requests;
 
@@ -63,12 +72,32 @@ struct vcpu_timer {
 	bool started, stop;
 };
 
+struct vcpu_breakpoint {
+	uint64_t addr;
+	unsigned owners;
+};
+struct vcpu_watchpoint {
+	uint64_t first, last;
+	unsigned kinds, owner; /* enum vcpu_watch */
+};
+struct vcpu_debug {
+	pthread_mutex_t lock; /* breakpoints */
+	_Atomic unsigned breakpoint_count;
+	struct vcpu_breakpoint breakpoints[VCPU_BREAKPOINTS_MAX];
+	/* These change while all vCPUs are held. */
+	unsigned watchpoint_count;
+	struct vcpu_watchpoint watchpoints[VCPU_WATCHPOINTS_MAX];
+	vcpu_stopped_fn *stopped;
+	void *opaque;
+};
+
 struct vcpu_group {
 	const struct isa *isa;
 	struct memory *memory;
 	struct vcpu_callbacks callbacks;
 	struct code_cache *cache; /* owned */
 	struct vcpu_timer timer;
+	struct vcpu_debug debug;
 	pthread_mutex_t request_lock; /* vcpu_request.done */
 	pthread_cond_t request_done;
 	struct vcpu *vcpus[VCPU_MAX]; /* owned; slots are filled once */
@@ -100,6 +129,25 @@ static inline bool vcpu_code_changed(const struct vcpu *v)
 /* translate.c: the code for head->pc, or NULL: cpu_head.fault is set, or code or mappings have
  * changed and the caller is to begin afresh. */
 const struct interp_jump *vcpu_find_code(struct vcpu *v);
+/* The one instruction at head->pc, whatever breakpoints there are; freed with free(). NULL:
+ * cpu_head.fault is set. */
+struct interp_code *vcpu_make_step(struct vcpu *v);
+
+/* debug.c; on the vCPU's thread. A stop for the debugger is raised as a fault, so that executors
+ * need not know. Delivers cpu_head.fault to the guest, or stops. */
+void vcpu_take_fault(struct vcpu *v);
+/* Does a step if one was asked for. false: look at cpu_head.attention before anything else. */
+bool vcpu_debug_steps(struct vcpu *v);
+/* true: there is a breakpoint at head->pc; cpu_head.fault is set. */
+bool vcpu_debug_break(struct vcpu *v);
+bool vcpu_debug_page_watched(const struct vcpu_debug *d, uint64_t page);
+bool vcpu_debug_watch_hit(struct vcpu *v, uint64_t addr, unsigned bytes, unsigned kinds);
+/* true: the access, which is otherwise possible, is not to be done; cpu_head.fault is set. */
+static inline bool vcpu_debug_watched(struct vcpu *v, uint64_t addr, unsigned bytes, unsigned kinds)
+{
+	return UNLIKELY(v->group->debug.watchpoint_count) &&
+	       vcpu_debug_watch_hit(v, addr, bytes, kinds);
+}
 
 /* access.c: the memory functions of struct cpu_env. */
 bool vcpu_load(void *cpu, uint64_t addr, unsigned bytes, unsigned mem_flags, uint64_t *value);

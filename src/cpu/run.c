@@ -54,14 +54,14 @@ void vcpu_run(struct vcpu *v)
 {
 	struct cpu_head *h = v->head;
 	const struct isa *isa = h->isa;
+	if (!vcpu_debug_steps(v))
+		return;
 	do {
-		if (h->fault.pending) {
-			vcpu_count_event(&v->exceptions);
-			isa->deliver(h);
-		}
 		if (isa->interrupt(h))
 			vcpu_count_event(&v->interrupts);
 		update_context(v);
 		run_blocks(v);
+		if (h->fault.pending)
+			vcpu_take_fault(v);
 	} while (!v->wait_wanted && !atomic_load(&h->attention));
 }

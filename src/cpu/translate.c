@@ -77,10 +77,19 @@ static int lift(struct vcpu *v, const struct code_key *key, unsigned max_insns,
 		copy_code(next, key->next_page, sizeof(next));
 
 	struct ir_func f;
-	arena_reset(&v->arena);
-	ir_func_init(&f, &isa->target, &v->arena, key->pc);
-	int ret = isa->lift(&f, (uint16_t)key->flags, code, bytes, key->next_page ? next : NULL,
-		key->next_page ? sizeof(next) : 0, max_insns);
+	size_t room = vcpu_debug_room(v->group, key->pc, bytes);
+	int ret;
+	for (;;) {
+		arena_reset(&v->arena);
+		ir_func_init(&f, &isa->target, &v->arena, key->pc);
+		ret = isa->lift(&f, (uint16_t)key->flags, code, room, key->next_page ? next : NULL,
+			key->next_page ? sizeof(next) : 0, max_insns);
+		if (ret != -EAGAIN || room == bytes)
+			break;
+		/* A breakpoint inside the first instruction: it is never come to. */
+		room = bytes;
+		max_insns = 1;
+	}
 	if (ret == -EAGAIN)
 		return ret;
 	if (ret < 0)
@@ -141,12 +150,38 @@ static const struct interp_code *cached(struct vcpu *v, struct code_key *key, bo
 	return key->next_page == next_page ? code : NULL;
 }
 
+struct interp_code *vcpu_make_step(struct vcpu *v)
+{
+	struct error err _error_ = ERROR_INIT;
+	struct cpu_head *h = v->head;
+	struct code_key key = {.pc = h->pc, .flags = h->isa->translation_flags(h)};
+	struct interp_code *code;
+	key.host = vcpu_fetch_pointer(v, h->pc);
+	if (!key.host)
+		return NULL;
+	int ret = lift(v, &key, 1, &code, &err);
+	if (ret == -EAGAIN) {
+		key.next_page = vcpu_fetch_pointer(
+			v, align_down(h->pc, GUEST_PAGE_BYTES) + GUEST_PAGE_BYTES);
+		if (!key.next_page)
+			return NULL;
+		ret = lift(v, &key, 1, &code, &err);
+	}
+	if (ret < 0) {
+		refuse(v, &err);
+		return NULL;
+	}
+	return code;
+}
+
 const struct interp_jump *vcpu_find_code(struct vcpu *v)
 {
 	struct cpu_head *h = v->head;
 	struct interp_jump *j = interp_jump_slot(v->jumps, h->pc);
 	if (j->pc == h->pc && j->context == v->run.context)
 		return j;
+	if (vcpu_debug_break(v))
+		return NULL;
 	vcpu_count_event(&v->lookups_missed);
 	struct code_key key = {.pc = h->pc, .flags = (uint16_t)v->run.context};
 	uint32_t mapping = h->mapping_epoch;

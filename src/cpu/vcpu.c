@@ -73,6 +73,7 @@ int vcpu_group_new(struct vcpu_group **out, const struct isa *isa, struct memory
 	g->cache =
 		code_cache_new(memory, &(struct code_cache_users){g, oldest_epoch, code_dropped});
 	vcpu_timer_init(&g->timer);
+	pthread_mutex_init(&g->debug.lock, NULL);
 	pthread_mutex_init(&g->request_lock, NULL);
 	pthread_cond_init(&g->request_done, NULL);
 	*out = g;
@@ -102,6 +103,7 @@ void vcpu_group_free(struct vcpu_group *g)
 	code_cache_free(g->cache);
 	for (unsigned n = 0; n < g->count; n++)
 		vcpu_free(g->vcpus[n]);
+	pthread_mutex_destroy(&g->debug.lock);
 	pthread_mutex_destroy(&g->request_lock);
 	pthread_cond_destroy(&g->request_done);
 	free(g);
@@ -272,12 +274,12 @@ static void sleep_while(struct vcpu *v, bool (*asleep)(struct vcpu *v))
 
 static bool is_parked(struct vcpu *v)
 {
-	return v->park && !v->stop;
+	return (v->park || v->held) && !v->stop;
 }
 
 static bool is_waiting(struct vcpu *v)
 {
-	return !v->park && !v->stop && !v->group->isa->wakes(v->head);
+	return !v->park && !v->held && !v->stop && !v->group->isa->wakes(v->head);
 }
 
 /* What there is to do beside running; false: end the thread. The lock is held. */
