@@ -73,6 +73,12 @@ static bool find(struct vcpu *v, uint64_t addr, enum isa_access access, struct t
 const uint8_t *vcpu_fetch_pointer(struct vcpu *v, uint64_t addr)
 {
 	struct target t;
+	if (v->head->flat) {
+		if (v->group->space.executable(v->group->space.opaque, addr))
+			return (const uint8_t *)(uintptr_t)addr;
+		v->head->isa->access_fault(v->head, GVA(addr), ISA_EXEC);
+		return NULL;
+	}
 	if (!find(v, addr, ISA_EXEC, &t))
 		return NULL;
 	if (!t.host)

@@ -76,7 +76,8 @@ struct code_cache *code_cache_new(struct memory *memory, const struct code_cache
 	c->epoch = 1;
 	c->limbo_last = &c->limbo_first;
 	pthread_mutex_init(&c->lock, NULL);
-	memory_on_code_written(memory, code_written, c);
+	if (memory)
+		memory_on_code_written(memory, code_written, c);
 	return c;
 }
 
@@ -103,16 +104,27 @@ void code_cache_free(struct code_cache *c)
 {
 	if (!c)
 		return;
-	memory_on_code_written(c->memory, NULL, NULL);
+	if (c->memory)
+		memory_on_code_written(c->memory, NULL, NULL);
 	drop_everything(c);
 	free_limbo(c, UINT64_MAX);
 	pthread_mutex_destroy(&c->lock);
 	free(c);
 }
 
+void code_cache_lock(struct code_cache *c)
+{
+	pthread_mutex_lock(&c->lock);
+}
+
+void code_cache_unlock(struct code_cache *c)
+{
+	pthread_mutex_unlock(&c->lock);
+}
+
 uint64_t code_cache_epoch(const struct code_cache *c)
 {
-	return atomic_load_explicit(&c->epoch, memory_order_acquire);
+	return atomic_load(&c->epoch);
 }
 
 _Atomic uint8_t *code_cache_page_flags(struct code_cache *c, const uint8_t *host)
@@ -240,7 +252,7 @@ static void link_page(struct code_cache *c, const uint8_t *host, struct block *b
 
 static bool is_code(struct code_cache *c, const uint8_t *host)
 {
-	return !host || (atomic_load(code_cache_page_flags(c, host)) & MEMORY_PAGE_CODE);
+	return !host || c->users.is_code(c->users.opaque, page_of(host));
 }
 
 const struct interp_code *code_cache_add(

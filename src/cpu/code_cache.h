@@ -25,6 +25,8 @@ struct code_key {
 /* The cache's way to its vCPUs. */
 struct code_cache_users {
 	void *opaque;
+	/* The page has been code without a break since it was made code (with the lock held). */
+	bool (*is_code)(void *opaque, const uint8_t *page);
 	/* The smallest epoch that a vCPU has seen. */
 	uint64_t (*oldest_epoch)(void *opaque);
 	/* Blocks were dropped: makes all vCPUs pass a block boundary soon. */
@@ -32,6 +34,7 @@ struct code_cache_users {
 };
 
 struct code_cache;
+/* memory: NULL when the vCPUs' memory is flat. */
 struct code_cache *code_cache_new(struct memory *memory, const struct code_cache_users *users);
 void code_cache_free(struct code_cache *c); /* no vCPU runs any more */
 
@@ -51,6 +54,10 @@ const struct interp_code *code_cache_add(
 /* Drops the blocks of a host page; all blocks. */
 void code_cache_drop_page(struct code_cache *c, const uint8_t *page);
 void code_cache_drop_all(struct code_cache *c);
+
+/* Held across fork(), so that the child finds the cache whole. */
+void code_cache_lock(struct code_cache *c);
+void code_cache_unlock(struct code_cache *c);
 
 /* The flag byte of the RAM page that holds host. */
 _Atomic uint8_t *code_cache_page_flags(struct code_cache *c, const uint8_t *host);

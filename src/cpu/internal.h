@@ -11,7 +11,7 @@
 #include "cpu/vcpu.h"
 #include "interp/interp.h"
 
-enum { VCPU_MAX = 512 };
+enum { VCPU_MAX = 512, VCPU_FLAT_MAX = 16384 };
 
 /* Work for a vCPU's thread, on the stack of the one that waits for it. */
 struct vcpu_request {
@@ -33,6 +33,7 @@ struct vcpu {
 	struct interp_lowerer *lowerer; /* owned */
 	struct arena arena;		/* of one translation */
 	uint64_t context_high;		/* the bits of the epochs that run.context lacks */
+	bool executing;			/* vcpu_execute() runs */
 	bool wait_wanted;		/* the guest asked to wait for an interrupt */
 	/* Why cpu_head.fault is pending when it is for the debugger and not for the guest. */
 	struct vcpu_stop found;
@@ -93,14 +94,15 @@ struct vcpu_debug {
 
 struct vcpu_group {
 	const struct isa *isa;
-	struct memory *memory;
+	struct memory *memory;	 /* NULL when flat */
+	struct vcpu_space space; /* when flat */
 	struct vcpu_callbacks callbacks;
 	struct code_cache *cache; /* owned */
 	struct vcpu_timer timer;
 	struct vcpu_debug debug;
 	pthread_mutex_t request_lock; /* vcpu_request.done */
 	pthread_cond_t request_done;
-	struct vcpu *vcpus[VCPU_MAX]; /* owned; slots are filled once */
+	struct vcpu *vcpus[VCPU_FLAT_MAX]; /* owned; slots are filled once */
 	_Atomic unsigned count;
 };
 
@@ -118,6 +120,9 @@ void vcpu_serve_requests(struct vcpu *v);
 
 /* run.c: runs guest code until the thread has other business (on the vCPU's thread). */
 void vcpu_run(struct vcpu *v);
+
+/* vcpu.c: a group with neither memory nor space yet. */
+struct vcpu_group *vcpu_group_make(const struct isa *isa, struct memory *memory);
 
 /* The code cache has dropped blocks since this vCPU took its context. */
 static inline bool vcpu_code_changed(const struct vcpu *v)
@@ -153,6 +158,10 @@ static inline bool vcpu_debug_watched(struct vcpu *v, uint64_t addr, unsigned by
 bool vcpu_load(void *cpu, uint64_t addr, unsigned bytes, unsigned mem_flags, uint64_t *value);
 bool vcpu_store(void *cpu, uint64_t addr, unsigned bytes, unsigned mem_flags, uint64_t value);
 void *vcpu_atomic(void *cpu, uint64_t addr, unsigned bytes, bool write);
+/* flat.c: the same for a flat group. */
+bool vcpu_load_flat(void *cpu, uint64_t addr, unsigned bytes, unsigned mem_flags, uint64_t *value);
+bool vcpu_store_flat(void *cpu, uint64_t addr, unsigned bytes, unsigned mem_flags, uint64_t value);
+void *vcpu_atomic_flat(void *cpu, uint64_t addr, unsigned bytes, bool write);
 /* Host address of the byte at addr when it is RAM; NULL: cpu_head.fault is set. */
 const uint8_t *vcpu_fetch_pointer(struct vcpu *v, uint64_t addr);
 

@@ -17,7 +17,14 @@ static void update_context(struct vcpu *v)
 {
 	struct cpu_head *h = v->head;
 	uint64_t code = code_cache_epoch(v->group->cache), mapping = h->mapping_epoch;
-	atomic_store_explicit(&v->code_epoch, code, memory_order_release);
+	/* Whoever drops blocks raises the epoch and then looks at ours: one of the two sees the
+	 * other's, or blocks that this vCPU still knows would be freed while it counts as idle. */
+	for (uint64_t seen = code;; code = seen) {
+		atomic_store(&v->code_epoch, code);
+		seen = code_cache_epoch(v->group->cache);
+		if (seen == code)
+			break;
+	}
 	uint64_t high = code >> CODE_BITS << 32 | mapping >> MAPPING_BITS;
 	if (high != v->context_high) {
 		memset(v->jumps, 0, INTERP_JUMPS * sizeof(*v->jumps));
@@ -45,7 +52,7 @@ static void run_blocks(struct vcpu *v)
 		if (link && j->linkable)
 			interp_link(link, j->entry);
 		vcpu_count_event(&v->blocks_run);
-		exit = interp_run(&v->run, j->entry);
+		exit = h->flat ? interp_run_flat(&v->run, j->entry) : interp_run(&v->run, j->entry);
 	} while (exit == INTERP_MISS && !vcpu_code_changed(v));
 	fpu_leave(h);
 }
@@ -64,4 +71,16 @@ void vcpu_run(struct vcpu *v)
 		if (h->fault.pending)
 			vcpu_take_fault(v);
 	} while (!v->wait_wanted && !atomic_load(&h->attention));
+}
+
+void vcpu_execute(struct vcpu *v)
+{
+	struct cpu_head *h = v->head;
+	v->executing = true;
+	do {
+		update_context(v);
+		run_blocks(v);
+	} while (!h->fault.pending && !atomic_load(&h->attention));
+	v->executing = false;
+	atomic_store_explicit(&v->code_epoch, CODE_EPOCH_IDLE, memory_order_release);
 }

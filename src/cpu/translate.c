@@ -27,6 +27,10 @@ static void protect_page(void *opaque, void *state)
  * others' direct stores and waits for it; those who come meanwhile wait, serving such requests. */
 static void prepare_page(struct vcpu *v, uint8_t *page)
 {
+	if (v->head->flat) {
+		v->group->space.make_code(v->group->space.opaque, page);
+		return;
+	}
 	_Atomic uint8_t *flags = code_cache_page_flags(v->group->cache, page);
 	uint8_t old = atomic_load(flags);
 	for (;;) {

@@ -36,6 +36,9 @@ static void env_firmware_call(void *opaque, void *cpu)
  * the next one is looked up afresh. So nothing is left to do. */
 static void env_code_fence(void *opaque)
 {
+	struct vcpu_group *g = ((struct vcpu *)opaque)->group;
+	if (g->space.code_fence)
+		g->space.code_fence(g->space.opaque);
 }
 
 /* The thread sleeps at the next block boundary, which comes at once: the instruction ends its
@@ -50,9 +53,10 @@ static uint64_t oldest_epoch(void *opaque)
 {
 	struct vcpu_group *g = opaque;
 	uint64_t oldest = UINT64_MAX;
-	for (unsigned n = 0; n < atomic_load(&g->count); n++)
-		oldest = MIN(oldest,
-			atomic_load_explicit(&g->vcpus[n]->code_epoch, memory_order_acquire));
+	for (unsigned n = 0; n < atomic_load(&g->count); n++) {
+		uint64_t seen = atomic_load(&g->vcpus[n]->code_epoch);
+		oldest = MIN(oldest, seen);
+	}
 	return oldest;
 }
 
@@ -63,19 +67,33 @@ static void code_dropped(void *opaque)
 		atomic_store(&g->vcpus[n]->head->attention, 1);
 }
 
-int vcpu_group_new(struct vcpu_group **out, const struct isa *isa, struct memory *memory,
-	const struct vcpu_callbacks *callbacks, struct error *err)
+static bool is_code(void *opaque, const uint8_t *page)
+{
+	struct vcpu_group *g = opaque;
+	if (!g->memory)
+		return g->space.is_code(g->space.opaque, page);
+	return atomic_load(code_cache_page_flags(g->cache, page)) & MEMORY_PAGE_CODE;
+}
+
+struct vcpu_group *vcpu_group_make(const struct isa *isa, struct memory *memory)
 {
 	struct vcpu_group *g = xcalloc(1, sizeof(*g));
 	g->isa = isa;
 	g->memory = memory;
-	g->callbacks = *callbacks;
-	g->cache =
-		code_cache_new(memory, &(struct code_cache_users){g, oldest_epoch, code_dropped});
+	g->cache = code_cache_new(
+		memory, &(struct code_cache_users){g, is_code, oldest_epoch, code_dropped});
 	vcpu_timer_init(&g->timer);
 	pthread_mutex_init(&g->debug.lock, NULL);
 	pthread_mutex_init(&g->request_lock, NULL);
 	pthread_cond_init(&g->request_done, NULL);
+	return g;
+}
+
+int vcpu_group_new(struct vcpu_group **out, const struct isa *isa, struct memory *memory,
+	const struct vcpu_callbacks *callbacks, struct error *err)
+{
+	struct vcpu_group *g = vcpu_group_make(isa, memory);
+	g->callbacks = *callbacks;
 	*out = g;
 	return 0;
 }
@@ -111,8 +129,10 @@ void vcpu_group_free(struct vcpu_group *g)
 
 int vcpu_new(struct vcpu_group *g, unsigned id, struct vcpu **out, struct error *err)
 {
-	if (g->count == VCPU_MAX)
-		return error_set(err, EINVAL, "vcpu: a machine has at most %d CPUs", VCPU_MAX);
+	bool flat = !g->memory;
+	unsigned most = flat ? VCPU_FLAT_MAX : VCPU_MAX;
+	if (g->count == most)
+		return error_set(err, EINVAL, "vcpu: there are at most %u CPUs", most);
 	if (vcpu_get(g, id))
 		return error_set(err, EEXIST, "vcpu: there is a CPU %u already", id);
 	struct vcpu *v = xcalloc(1, sizeof(*v));
@@ -120,7 +140,7 @@ int vcpu_new(struct vcpu_group *g, unsigned id, struct vcpu **out, struct error 
 	v->id = id;
 	v->head = xcalloc(1, g->isa->state_bytes);
 	v->jumps = xcalloc(INTERP_JUMPS, sizeof(*v->jumps));
-	v->lowerer = interp_lowerer_new();
+	v->lowerer = interp_lowerer_new(flat);
 	v->run = (struct interp_run){.cpu = v->head, .jumps = v->jumps};
 	v->park = v->parked = true;
 	v->idle = true;
@@ -137,10 +157,11 @@ int vcpu_new(struct vcpu_group *g, unsigned id, struct vcpu **out, struct error 
 		.set_timer = vcpu_set_timer,
 		.code_fence = env_code_fence,
 		.wait_for_interrupt = env_wait_for_interrupt,
-		.load = vcpu_load,
-		.store = vcpu_store,
-		.atomic = vcpu_atomic,
+		.load = flat ? vcpu_load_flat : vcpu_load,
+		.store = flat ? vcpu_store_flat : vcpu_store,
+		.atomic = flat ? vcpu_atomic_flat : vcpu_atomic,
 	};
+	v->head->flat = flat;
 	v->head->memory = g->memory;
 	v->head->env = &v->env;
 	v->head->isa = g->isa;

@@ -7,7 +7,7 @@
 #include "isa/isa.h"
 
 struct vcpu;
-struct vcpu_group; /* the vCPUs of one machine: shared translations, shared memory */
+struct vcpu_group; /* the vCPUs of one machine or one process: shared translations and memory */
 
 /* What the machine offers its vCPUs. Called on the vCPU's thread. */
 struct vcpu_callbacks {
@@ -18,6 +18,34 @@ struct vcpu_callbacks {
 	 * pc is already behind the call. */
 	void (*firmware_call)(void *opaque, struct vcpu *v, void *state);
 };
+
+/* Memory of a flat group: guest addresses are the host's, and its owner knows what is mapped where.
+ * A page that code was made from must not be written to unnoticed: make_code() write-protects it,
+ * and before a write is let through its owner calls vcpu_group_drop_code(), and is_code() says no.
+ * [any vCPU's thread] */
+struct vcpu_space {
+	void *opaque;
+	bool (*executable)(void *opaque, uint64_t addr); /* mapped, for execution and reading */
+	void (*make_code)(void *opaque, const uint8_t *page);
+	bool (*is_code)(void *opaque, const uint8_t *page);
+	void (*code_fence)(void *opaque); /* fence.i */
+};
+/* A flat group. Its vCPUs have no threads of their own: vcpu_execute() runs one on the caller's, so
+ * vcpu_start() and what needs it are not for them. */
+int vcpu_group_new_flat(struct vcpu_group **out, const struct isa *isa,
+	const struct vcpu_space *space, struct error *err);
+/* Runs guest code from the state's pc until cpu_head.fault.pending or cpu_head.attention is set;
+ * the caller looks at both and clears them. */
+void vcpu_execute(struct vcpu *v);
+/* [async-signal-safe; on the vCPU's thread] The host raised SIGSEGV or SIGBUS. True when that was
+ * an access of the guest, or a flat_copy(): *ucontext is changed to go on where it is refused, and
+ * cpu_head.fault is set if guest code runs. addr: FLAT_NO_ADDRESS when not known. */
+bool vcpu_host_fault(struct vcpu *v, void *ucontext, uint64_t addr);
+/* [any thread] The page changes, or goes. */
+void vcpu_group_drop_code(struct vcpu_group *g, const uint8_t *page);
+/* Around fork(), in the parent and in the child. In the child the others' vCPUs run no more. */
+void vcpu_group_fork_begin(struct vcpu_group *g);
+void vcpu_group_fork_end(struct vcpu_group *g, bool child, struct vcpu *self);
 
 int vcpu_group_new(struct vcpu_group **out, const struct isa *isa, struct memory *memory,
 	const struct vcpu_callbacks *callbacks, struct error *err);

@@ -58,6 +58,9 @@ DEFINE_RMW(64)
 struct interp_result interp_rmw(
 	void *cpu, uint64_t addr, enum ir_rmw op, unsigned bytes, uint64_t b)
 {
+	struct cpu_head *h = cpu;
+	if (h->flat)
+		return interp_rmw_flat(h, addr, op, bytes, b);
 	void *p = host_address(cpu, addr, bytes, true);
 	if (!p)
 		return (struct interp_result){0, false};
@@ -81,6 +84,9 @@ static bool exchange(void *p, unsigned bytes, uint64_t *expected, uint64_t desir
 struct interp_result interp_cmpxchg(
 	void *cpu, uint64_t addr, unsigned bytes, uint64_t expected, uint64_t desired)
 {
+	struct cpu_head *h = cpu;
+	if (h->flat)
+		return interp_cmpxchg_flat(h, addr, bytes, expected, desired);
 	void *p = host_address(cpu, addr, bytes, true);
 	if (!p)
 		return (struct interp_result){0, false};
@@ -91,6 +97,8 @@ struct interp_result interp_cmpxchg(
 struct interp_result interp_load_reserved(void *cpu, uint64_t addr, unsigned bytes)
 {
 	struct cpu_head *h = cpu;
+	if (h->flat)
+		return interp_load_reserved_flat(h, addr, bytes);
 	h->reservation.host = NULL;
 	void *p = host_address(h, addr, bytes, false);
 	if (!p)
@@ -110,6 +118,8 @@ struct interp_result interp_load_reserved(void *cpu, uint64_t addr, unsigned byt
 struct interp_result interp_store_conditional(void *cpu, uint64_t addr, unsigned bytes, uint64_t v)
 {
 	struct cpu_head *h = cpu;
+	if (h->flat)
+		return interp_store_conditional_flat(h, addr, bytes, v);
 	/* The access must be allowed even when the reservation is gone: it faults first. */
 	void *p = host_address(h, addr, bytes, true);
 	if (!p)

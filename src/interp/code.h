@@ -111,6 +111,7 @@ enum interp_handler {
 
 /* The handlers' addresses, by enum interp_handler (exec.c). */
 const void *const *interp_handlers(void);
+const void *const *interp_handlers_flat(void);
 
 /* An edge of a block is two words: the target's guest address, and a link: 0 not linked yet,
  * INTERP_NO_LINK never (the target is in another page), else the address of the target's code. */
@@ -133,6 +134,14 @@ struct interp_result interp_cmpxchg(void *cpu, uint64_t addr, unsigned bytes, ui
 	uint64_t desired);
 struct interp_result interp_load_reserved(void *cpu, uint64_t addr, unsigned bytes);
 struct interp_result interp_store_conditional(void *cpu, uint64_t addr, unsigned bytes, uint64_t v);
+/* atomic_flat.c: the same when cpu_head.flat; the others call them. */
+struct interp_result interp_rmw_flat(struct cpu_head *h, uint64_t addr, enum ir_rmw op, unsigned bytes,
+	uint64_t b);
+struct interp_result interp_cmpxchg_flat(struct cpu_head *h, uint64_t addr, unsigned bytes,
+	uint64_t expected, uint64_t desired);
+struct interp_result interp_load_reserved_flat(struct cpu_head *h, uint64_t addr, unsigned bytes);
+struct interp_result interp_store_conditional_flat(struct cpu_head *h, uint64_t addr, unsigned bytes,
+	uint64_t v);
 
 /* A floating-point op: arguments and result are bit patterns; aux as in IR (fp.c). */
 typedef uint64_t interp_fp_fn(struct cpu_head *h, unsigned aux, uint64_t a, uint64_t b, uint64_t c);

@@ -3,9 +3,12 @@
 //
 // Guest memory is accessed through volatile lvalues: one host instruction of the access's width,
 // which is single-copy atomic when aligned, and x86's order is at least as strong as any guest's
-// plain order. The sanitizers are told nothing about it: races on guest memory are the guest's.
+// plain order. exec_flat.c is this file once more, for CPUs with cpu_head.flat: an access is then
+// one instruction at the guest's address. The sanitizers are told nothing about it: races on guest
+// memory are the guest's.
 #include "interp/code.h"
 #include "isa/fpu.h"
+#include "mem/flat.h"
 
 /* Handlers are a table of macros, aligned by hand. */
 // clang-format off
@@ -173,19 +176,33 @@ typedef uint16_t guest16 __attribute__((aligned(1)));
 typedef uint32_t guest32 __attribute__((aligned(1)));
 typedef uint64_t guest64 __attribute__((aligned(1)));
 
+/* ACCESS: the access itself, of `bits` at `addr`, to or from v. */
+#ifdef INTERP_FLAT
+#define LOAD_ACCESS(bits)  FLAT_LOAD(bits, v, addr, refused)
+#define STORE_ACCESS(bits) FLAT_STORE(bits, v, addr, refused)
+#else
+#define LOAD_ACCESS(bits)                                                                          \
+	const void *p = tlb_read(h->tlb, addr, bits / 8);                                          \
+	if (LIKELY(p)) {                                                                           \
+		v = GUEST(bits, p);                                                                \
+	} else {                                                                                   \
+		struct interp_result r = interp_load_slow(cpu, addr, bits / 8, 0);                 \
+		if (UNLIKELY(!r.ok))                                                               \
+			goto fault;                                                                \
+		v = (uint##bits##_t)r.value;                                                       \
+	}
+#define STORE_ACCESS(bits)                                                                         \
+	void *p = tlb_write(h->tlb, addr, bits / 8);                                               \
+	if (LIKELY(p))                                                                             \
+		GUEST(bits, p) = v;                                                                \
+	else if (UNLIKELY(!interp_store_slow(cpu, addr, bits / 8, 0, v)))                          \
+		goto fault
+#endif
 #define LOAD(name, bits, from, to)                                                                 \
 	L_##name : {                                                                               \
 		uint64_t addr = REG(uint64_t, A) + IMM;                                            \
-		const void *p = tlb_read(h->tlb, addr, bits / 8);                                  \
 		uint##bits##_t v;                                                                  \
-		if (LIKELY(p)) {                                                                   \
-			v = GUEST(bits, p);                                                        \
-		} else {                                                                           \
-			struct interp_result r = interp_load_slow(cpu, addr, bits / 8, 0);         \
-			if (UNLIKELY(!r.ok))                                                       \
-				goto fault;                                                        \
-			v = (uint##bits##_t)r.value;                                               \
-		}                                                                                  \
+		LOAD_ACCESS(bits);                                                                 \
 		REG(to, D) = (from)v;                                                              \
 		NEXT(4);                                                                           \
 	}
@@ -193,11 +210,7 @@ typedef uint64_t guest64 __attribute__((aligned(1)));
 	L_ST_##bits : {                                                                            \
 		uint64_t addr = REG(uint64_t, A) + IMM;                                            \
 		uint##bits##_t v = REG(uint##bits##_t, B);                                         \
-		void *p = tlb_write(h->tlb, addr, bits / 8);                                       \
-		if (LIKELY(p))                                                                     \
-			GUEST(bits, p) = v;                                                        \
-		else if (UNLIKELY(!interp_store_slow(cpu, addr, bits / 8, 0, v)))                  \
-			goto fault;                                                                \
+		STORE_ACCESS(bits);                                                                \
 		NEXT(4);                                                                           \
 	}
 
@@ -226,6 +239,7 @@ typedef uint64_t guest64 __attribute__((aligned(1)));
 	FP_HOST(id, 32, float, oper, UINT32_C(0x7fc00000))                                         \
 	FP_HOST(id, 64, double, oper, UINT64_C(0x7ff8000000000000))
 
+#ifndef INTERP_FLAT
 struct interp_result interp_load_slow(void *cpu, uint64_t addr, unsigned bytes, unsigned mem_flags)
 {
 	struct cpu_head *h = cpu;
@@ -239,6 +253,7 @@ bool interp_store_slow(void *cpu, uint64_t addr, unsigned bytes, unsigned mem_fl
 	struct cpu_head *h = cpu;
 	return h->env->store(cpu, addr, bytes, mem_flags, value);
 }
+#endif
 
 static void fence(unsigned kinds)
 {
@@ -417,20 +432,33 @@ L_TRAP: /* word 2: cause, word 3: pc */
 	h->fault.pending = true;
 	h->fault.cause = IMM;
 	h->fault.value = REG(uint64_t, A);
+	goto fault;
+#ifdef INTERP_FLAT
+refused: /* the host refused the load or store at ip, and set the fault */
+	if (h->fault.value == FLAT_NO_ADDRESS)
+		h->fault.value = REG(uint64_t, A) + IMM;
+#endif
 fault:
 	h->pc = ip[3];
 	return INTERP_FAULT;
 #undef h
 }
 
-const void *const *interp_handlers(void)
+#ifdef INTERP_FLAT
+#define HANDLERS interp_handlers_flat
+#define RUN      interp_run_flat
+#else
+#define HANDLERS interp_handlers
+#define RUN      interp_run
+#endif
+const void *const *HANDLERS(void)
 {
 	const void *const *handlers;
 	execute(NULL, NULL, &handlers);
 	return handlers;
 }
 
-enum interp_exit interp_run(struct interp_run *run, const uint64_t *entry)
+enum interp_exit RUN(struct interp_run *run, const uint64_t *entry)
 {
 	run->link = NULL;
 	return execute(run, entry, NULL);

@@ -18,7 +18,8 @@ struct interp_code {
 
 /* Working memory of the lowering; one per thread that lowers. */
 struct interp_lowerer;
-struct interp_lowerer *interp_lowerer_new(void);
+/* flat: the code is for CPUs with cpu_head.flat, and runs with interp_run_flat(). */
+struct interp_lowerer *interp_lowerer_new(bool flat);
 void interp_lowerer_free(struct interp_lowerer *l);
 
 /* *out is freed with free(). -E2BIG: a block needs more temporaries than there are; lift fewer
@@ -61,6 +62,7 @@ enum interp_exit {
 /* Runs from a block's entry until there is a reason to leave. The FPU must be the guest's
  * (fpu_enter). On the vCPU's thread. */
 enum interp_exit interp_run(struct interp_run *r, const uint64_t *entry);
+enum interp_exit interp_run_flat(struct interp_run *r, const uint64_t *entry);
 
 static inline void interp_link(uint64_t *link, const uint64_t *entry)
 {

@@ -59,10 +59,10 @@ struct interp_lowerer {
 	bool overflow;	/* out of temporaries */
 };
 
-struct interp_lowerer *interp_lowerer_new(void)
+struct interp_lowerer *interp_lowerer_new(bool flat)
 {
 	struct interp_lowerer *l = xcalloc(1, sizeof(*l));
-	l->handlers = interp_handlers();
+	l->handlers = flat ? interp_handlers_flat() : interp_handlers();
 	return l;
 }
 

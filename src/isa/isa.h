@@ -74,7 +74,11 @@ struct cpu_head {
 	uint32_t mapping_epoch; /* names the current address space and what its TLBs hold: differs
 				   after a flush, comes back with the space; a mere change of
 				   mode shows in translation_flags */
-	struct memory *memory;
+	/* The guest's addresses are the host's, in this process: no TLB, no guest-physical memory.
+	 * A host fault at a guest's access becomes cpu_head.fault (vcpu_host_fault() of
+	 * cpu/vcpu.h). Constant; executors read it when they are made. */
+	bool flat;
+	struct memory *memory; /* NULL when flat */
 	const struct cpu_env *env;
 	const struct isa *isa;
 	uint64_t zero;		       /* always 0: an operand for executors */

@@ -325,7 +325,7 @@ static bool compare(struct ir_func *f, struct interp_lowerer *l)
 static void random_functions(void)
 {
 	struct arena arena = ARENA_INIT;
-	struct interp_lowerer *l = interp_lowerer_new();
+	struct interp_lowerer *l = interp_lowerer_new(false);
 	for (unsigned n = 1; n <= 30000; n++) {
 		struct ir_func f;
 		seed = n * UINT64_C(0x9e3779b97f4a7c15) + 1;

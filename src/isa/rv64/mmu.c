@@ -64,6 +64,8 @@ void rv64_mmu_mxr_changed(struct rv64_cpu *c)
 
 void rv64_mmu_init(struct rv64_cpu *c)
 {
+	if (c->head.flat)
+		return;
 	for (unsigned n = 0; n < ARRAY_SIZE(c->tlbs); n++)
 		tlb_flush(&c->tlbs[n]);
 	for (unsigned space = 0; space < RV64_SPACES; space++) {

@@ -85,6 +85,13 @@ const char *rv64_isa_string(void);
  * off, a0 = hart id, a1 = opaque. Keeps time. */
 void rv64_reset(struct rv64_cpu *c, uint64_t pc, uint64_t hart_id, uint64_t opaque);
 
+/* Puts a hart of a flat group (cpu_head.flat) in user mode, as Linux starts a program: all else is
+ * 0, floating point on. */
+void rv64_reset_user(struct rv64_cpu *c, uint64_t pc, uint64_t sp);
+/* fcsr, while the hart does not run. */
+uint32_t rv64_fcsr(const struct rv64_cpu *c);
+void rv64_set_fcsr(struct rv64_cpu *c, uint32_t fcsr);
+
 /* Guest time in ticks of RV64_TIMEBASE_HZ. */
 uint64_t rv64_time(const struct rv64_cpu *c);
 /* The timer interrupt becomes pending at that guest time (stimecmp, SBI set_timer). On the vCPU's

@@ -104,6 +104,27 @@ void rv64_reset(struct rv64_cpu *c, uint64_t pc, uint64_t hart_id, uint64_t opaq
 	c->x[11] = opaque;
 }
 
+void rv64_reset_user(struct rv64_cpu *c, uint64_t pc, uint64_t sp)
+{
+	rv64_reset(c, pc, c->hart_id, 0);
+	c->x[10] = 0;
+	c->x[2] = sp;
+	c->priv = RV64_USER;
+	c->fs = 3;
+	c->senvcfg = SENVCFG_CBCFE | SENVCFG_CBZE;
+}
+
+uint32_t rv64_fcsr(const struct rv64_cpu *c)
+{
+	return rv64_fflags_from_host(c->head.fp_flags) | c->frm << 5;
+}
+
+void rv64_set_fcsr(struct rv64_cpu *c, uint32_t fcsr)
+{
+	rv64_set_frm(c, fcsr >> 5 & 7);
+	c->head.fp_flags = rv64_fflags_to_host(fcsr & 31);
+}
+
 /* --- saved state --- */
 
 /* A stream may hold what no guest can write: make it something that a guest could have. */
@@ -125,8 +146,7 @@ static void settle(struct rv64_cpu *c, uint64_t sip, uint32_t fcsr, struct state
 	c->head.pc &= ~UINT64_C(1);
 	atomic_store(&c->sip, sip & IRQ_ALL & ~IRQ_BIT(RV64_IRQ_TIMER));
 	/* The flags go to memory only: this is not the vCPU's thread. */
-	rv64_set_frm(c, fcsr >> 5);
-	c->head.fp_flags = rv64_fflags_to_host(fcsr & 31);
+	rv64_set_fcsr(c, fcsr);
 	c->head.reservation.host = NULL;
 	c->head.fault.pending = false;
 	rv64_mmu_init(c);
@@ -139,7 +159,7 @@ static void visit(void *cpu, struct state *s)
 	struct rv64_cpu *c = cpu;
 	/* The timer's line follows from stimecmp and the time. */
 	uint64_t sip = atomic_load(&c->sip) & ~IRQ_BIT(RV64_IRQ_TIMER);
-	uint32_t fcsr = rv64_fflags_from_host(c->head.fp_flags) | c->frm << 5;
+	uint32_t fcsr = rv64_fcsr(c);
 	if (state_begin(s, "rv64", 1)) {
 		state_u64(s, "pc", &c->head.pc);
 		state_u64s(s, "x", c->x, 32);
