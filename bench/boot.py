@@ -44,17 +44,17 @@ def make_initrd(directory):
     return path
 
 
-def find_kernel(build):
-    """The kernel of the boot image in the store."""
+def find_blob(build, kind):
+    """A file of the boot image in the store: "kernel" or "initramfs"."""
     home = os.environ.get("STRATA_HOME") or os.path.expanduser("~/.local/share/strata")
     out = subprocess.run([os.path.join(build, "strata"), "image", "inspect", "--arch", "riscv64",
                           "debian-boot:trixie"], stdout=subprocess.PIPE, text=True)
     if out.returncode:
         sys.exit("boot.py: `strata image pull --arch riscv64 debian-boot`, or name a kernel with --kernel")
     for layer in json.loads(out.stdout)["manifest"]["layers"]:
-        if layer["mediaType"].startswith("application/vnd.strata.boot.kernel."):
+        if layer["mediaType"].startswith(f"application/vnd.strata.boot.{kind}."):
             return os.path.join(home, "images", "blobs", *layer["digest"].split(":"))
-    sys.exit("boot.py: the boot image has no kernel")
+    sys.exit(f"boot.py: the boot image has no {kind}")
 
 
 def boot(command):
@@ -83,7 +83,7 @@ def main():
     p.add_argument("--cpus", type=int, default=1)
     p.add_argument("--memory", type=int, default=512, help="MiB")
     a = p.parse_args()
-    kernel = a.kernel or find_kernel(a.build)
+    kernel = a.kernel or find_blob(a.build, "kernel")
     with tempfile.TemporaryDirectory(prefix="strata-bench-") as directory:
         initrd = make_initrd(directory)
         machines = {"strata": [os.path.join(a.build, "tests", "vm", "boot"), "-c", str(a.cpus), "-m",

@@ -4,15 +4,17 @@
 //
 // On the host, `runner [-r ROOT] [-1] [-l SECONDS] PROGRAM ARGS…` runs one program, below ROOT
 // (chroot, with /dev and /proc) and on one CPU when asked to, and prints a result.
-// As a guest's first process it runs each line of /bench/commands, and prints on the console
-// "@begin N", "@end N", then "@result N RESULT", and at last "@done"; a line is a time limit in
-// seconds, 1 or 0 for one CPU or all, then the arguments, all separated by tabs.
+// As a guest's first process it makes the first disk its root, runs each line of the initramfs's
+// /commands, and prints on the console "@begin N", "@end N", then "@result N RESULT", and at last
+// "@done"; a line is a time limit in seconds, 1 or 0 for one CPU or all, then the arguments, all
+// separated by tabs.
 //
 // A result: wait status (-1: over its time), wall seconds, user and system seconds, the peak RSS in
 // KiB, bytes of output, FNV-1a of the output; after a failure the end of its output follows, each
 // line after "@say ".
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdint.h>
@@ -24,12 +26,13 @@
 #include <sys/reboot.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <time.h>
 #include <unistd.h>
 
-#define COMMANDS "/bench/commands"
+#define COMMANDS "/commands"
 
 enum { WORDS_MAX = 64, TAIL = 1500, SETUP_FAILED = 126 };
 
@@ -219,28 +222,77 @@ static void run_line(unsigned n, char *line)
 	tcdrain(1);
 }
 
-static int be_init(void)
+static void mount_or_say(const char *source, const char *type, const char *where,
+	unsigned long flags, const char *data)
+{
+	if (mount(source, where, type, flags, data) < 0)
+		printf("@say mount %s on %s: %s\n", source, where, strerror(errno));
+}
+
+/* Those of the boot image's initramfs, in its order; a kernel with everything built in has none. */
+static void load_modules(void)
+{
+	char *line = NULL;
+	size_t cap = 0;
+	FILE *f = fopen("/lib/strata/modules", "re");
+	while (f && getline(&line, &cap, f) > 0) {
+		line[strcspn(line, "#\n")] = 0;
+		int fd = open(line, O_RDONLY | O_CLOEXEC);
+		if (fd >= 0 && syscall(SYS_finit_module, fd, "", 0) < 0 && errno != EEXIST)
+			printf("@say module %s: %s\n", line, strerror(errno));
+		close(fd);
+	}
+	free(line);
+}
+
+/* The first disk becomes the root. */
+static void enter_disk(void)
 {
 	static const char *const links[][2] = {{"/proc/self/fd", "/dev/fd"}, {"fd/0", "/dev/stdin"},
 		{"fd/1", "/dev/stdout"}, {"fd/2", "/dev/stderr"}};
-	char *line = NULL;
-	size_t cap = 0;
-	mount("devtmpfs", "/dev", "devtmpfs", 0, NULL);
-	mkdir("/dev/shm", 0777);
+	mkdir("/root", 0755);
+	mount_or_say("devtmpfs", "devtmpfs", "/dev", 0, NULL);
+	for (int i = 0; i < 500 && access("/dev/vda", F_OK) < 0; i++)
+		usleep(10000);
+	mount_or_say("/dev/vda", "ext4", "/root", MS_RDONLY | MS_NOATIME, NULL);
+	if (chroot("/root") < 0 || chdir("/") < 0)
+		give_up("/root");
+	mount_or_say("devtmpfs", "devtmpfs", "/dev", 0, NULL);
+	mount_or_say("proc", "proc", "/proc", 0, NULL);
+	mount_or_say("sysfs", "sysfs", "/sys", 0, NULL);
+	mount_or_say("tmpfs", "tmpfs", "/tmp", 0, NULL);
 	for (size_t i = 0; i < sizeof(links) / sizeof(*links); i++)
 		if (symlink(links[i][0], links[i][1]) < 0)
 			printf("@say %s: %s\n", links[i][1], strerror(errno));
-	mount("proc", "/proc", "proc", 0, NULL);
-	mount("sysfs", "/sys", "sysfs", 0, NULL);
-	mount("tmpfs", "/tmp", "tmpfs", 0, NULL);
-	struct rlimit stack = {8 << 20, 8 << 20};
-	setrlimit(RLIMIT_STACK, &stack);
+}
+
+/* Reads a file, so that no program waits for the disk. */
+static int warm(const char *path, const struct stat *st, int kind, struct FTW *ftw)
+{
+	static char buffer[1 << 18];
+	int fd = kind == FTW_F && S_ISREG(st->st_mode) ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+	if (fd < 0)
+		return 0;
+	while (read(fd, buffer, sizeof(buffer)) > 0)
+		;
+	close(fd);
+	return 0;
+}
+
+static int be_init(void)
+{
+	char *line = NULL;
+	size_t cap = 0;
+	FILE *f = fopen(COMMANDS, "re");
+	load_modules();
+	enter_disk();
+	printf("@userland\n");
+	nftw("/usr", warm, 16, FTW_PHYS);
+	nftw("/bench", warm, 16, FTW_PHYS);
 	clearenv();
 	setenv("PATH", "/usr/bin:/bin", 1);
 	setenv("LC_ALL", "C", 1);
 	setenv("HOME", "/", 1);
-	printf("@userland\n");
-	FILE *f = fopen(COMMANDS, "re");
 	for (unsigned n = 0; f && getline(&line, &cap, f) > 0; n++)
 		run_line(n, line);
 	printf("@done\n");

@@ -29,15 +29,17 @@ class Environment:
 
     def __init__(self, a, say):
         self.build, self.limit, self.scale, self.memory = a.build, a.limit, a.scale, a.memory
-        self.kernel, self.kernel_missing = a.kernel, ""
+        self.kernel, self.modules, self.kernel_missing = a.kernel, None, ""
         self.roots = {arch: roots.prepare(arch, say) for arch in ("amd64", "riscv64")}
         for root in self.roots.values():
             data.make(os.path.join(root, "bench", "data"), a.scale, SCRIPTS)
-        self.initramfs = machine.Initramfs(self)
+        self.files = machine.Files(self)
 
     def find_kernel(self):
         try:
-            self.kernel = self.kernel or boot.find_kernel(self.build)
+            if not self.kernel:
+                self.kernel = boot.find_blob(self.build, "kernel")
+                self.modules = boot.find_blob(self.build, "initramfs")
         except (SystemExit, OSError) as e:
             self.kernel_missing = str(e)
 
@@ -108,7 +110,8 @@ def arguments():
     p.add_argument("--limit", type=int, default=180, help="seconds that one program may take")
     p.add_argument("--memory", type=int, default=1024, help="of guests, MiB")
     p.add_argument("--json", help="write all results to this file")
-    p.add_argument("--kernel", help="of the guests; otherwise that of the image debian-boot")
+    p.add_argument("--kernel", help="of the guests, with virtio_blk and ext4 built in; otherwise that of the "
+                   "image debian-boot with its modules")
     p.add_argument("--build", default=os.path.join(HERE, "..", "build"))
     a = p.parse_args()
     a.mode_names = [n for n in a.modes.split(",") if n]

@@ -1,78 +1,64 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Machines: both boot the same kernel and one initramfs with the whole root and the commands.
+"""Machines: both boot the same kernel with one disk, the root, and one initramfs, the commands.
 
 Our init (runner.c) announces each command on the console; the times are the host's, from when it
 sees "@begin" to when it sees "@end". A machine runs all commands of its turn in one boot.
 """
 import os
 import shutil
-import stat
 import subprocess
 import tempfile
 import threading
 import time
 
 import boot
+from lib import roots
 from lib.modes import Result, parse
 
 CMDLINE = "console=ttyS0 quiet loglevel=1 panic=-1 rdinit=/init"
-KEPT_OUT = ("bench/wrap",)
 
 
-def root_entries(root):
-    """(name, mode, data, device) of all that is below the root, for boot.cpio."""
-    entries = []
-    for directory, directories, files in os.walk(root):
-        for name in sorted(directories + files):
-            path = os.path.join(directory, name)
-            short = os.path.relpath(path, root)
-            if short.startswith(KEPT_OUT):
-                continue
-            mode = os.lstat(path).st_mode
-            if stat.S_ISLNK(mode):
-                data = os.readlink(path).encode()
-            elif stat.S_ISREG(mode):
-                with open(path, "rb") as f:
-                    data = f.read()
-            elif stat.S_ISDIR(mode):
-                data = b""
-            else:
-                continue
-            entries.append((short, mode, data, (0, 0)))
-    return entries
-
-
-class Initramfs:
-    """The root once, and for each list of commands a file with that list behind it."""
+class Files:
+    """What machines boot from: a disk with the root, and an initramfs for each list of commands."""
 
     def __init__(self, env):
         self.env = env
         self.directory = tempfile.TemporaryDirectory(prefix="strata-bench-")
-        self.base = None
-        self.files = {}
+        self.initramfs = {}
+        self.disk_path = None
 
-    def get(self, workloads):
+    def disk(self):
+        if not self.disk_path:
+            path = os.path.join(self.directory.name, "disk")
+            root = self.env.roots["riscv64"]
+            size = int(roots.run(["du", "-sm", root]).split()[0])
+            roots.run(["/sbin/mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-d", root, path,
+                       f"{size * 5 // 4 + 32}M"])
+            self.disk_path = path
+        return self.disk_path
+
+    def initrd(self, workloads):
+        """The boot image's, for its modules, and behind it our init and the commands."""
         key = tuple(w.name for w in workloads)
-        if key not in self.files:
-            if not self.base:
-                self.base = os.path.join(self.directory.name, "base")
-                with open(os.path.join(self.env.roots["riscv64"], "bench", "runner"), "rb") as f:
-                    init = f.read()
-                boot.cpio(self.base, [*root_entries(self.env.roots["riscv64"]),
-                                      ("dev/console", 0o020600, b"", (5, 1)),
-                                      ("init", 0o100755, init, (0, 0))])
+        if key not in self.initramfs:
+            path = os.path.join(self.directory.name, f"initrd{len(self.initramfs)}")
+            with open(os.path.join(self.env.roots["riscv64"], "bench", "runner"), "rb") as f:
+                init = f.read()
             lines = ["\t".join([str(self.env.limit), str(int(w.one_cpu)),
-                                *w.command(self.env.scale, lambda n: f"/bench/bin/{n}")])
+                                *w.command(self.env.scale, lambda n: f"/bench/bin/{n}")]) + "\n"
                      for w in workloads]
-            path = os.path.join(self.directory.name, f"initrd{len(self.files)}")
-            boot.cpio(path + ".list", [("bench/commands", 0o100644, "\n".join(lines).encode() + b"\n",
-                                        (0, 0))])
+            boot.cpio(path + ".ours", [("dev", 0o040755, b"", (0, 0)),
+                                       ("dev/console", 0o020600, b"", (5, 1)),
+                                       ("proc", 0o040755, b"", (0, 0)),
+                                       ("commands", 0o100644, "".join(lines).encode(), (0, 0)),
+                                       ("init", 0o100755, init, (0, 0))])
             with open(path, "wb") as out:
-                for part in (self.base, path + ".list"):
+                for part in filter(None, (self.env.modules, path + ".ours")):
                     with open(part, "rb") as f:
                         shutil.copyfileobj(f, out)
-            self.files[key] = path
-        return self.files[key]
+                    out.write(bytes(-out.tell() % 4))
+            self.initramfs[key] = path
+        return self.initramfs[key]
 
 
 def proc_status(pid):
@@ -106,7 +92,7 @@ class Session:
     def __init__(self, command, workloads, memory_mib):
         self.workloads, self.memory_kib = workloads, memory_mib * 1024
         self.results = {}
-        self.said, self.current, self.boot_s = [], None, None
+        self.said, self.current, self.boot_s, self.why = [], None, None, ""
         self.began = self.cpu_began = 0.0
         self.start = time.monotonic()
         self.child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -146,6 +132,8 @@ class Session:
         elif word == "@say" and self.results:
             last = self.results[max(self.results)]
             last.failure += "; " + rest if len(last.failure) < 300 else ""
+        elif word == "@say":
+            self.why += "; " + rest
 
     def read(self, longest_s):
         """Reads until the machine ends; it is stopped when it is silent for too long."""
@@ -173,6 +161,7 @@ class Session:
     def finish(self):
         """{workload: Result}; those that were not reached have failed."""
         why = "the machine did not reach userland" if self.boot_s is None else "the machine ended"
+        why += self.why
         return {w.name: self.results.get(n, Result(failure=why if n != self.current else why + " in it"))
                 for n, w in enumerate(self.workloads)}
 
@@ -185,13 +174,13 @@ class Machine:
         self.kernel = env.kernel
         self.missing = "" if env.kernel else env.kernel_missing
 
-    def command(self, cpus, initrd):
+    def command(self, cpus, initrd, disk):
         raise NotImplementedError
 
     def run_all(self, workloads, cpus):
         """({workload: Result}, seconds from start to userland)."""
-        initrd = self.env.initramfs.get(workloads)
-        s = Session(self.command(cpus, initrd), workloads, self.env.memory)
+        command = self.command(cpus, self.env.files.initrd(workloads), self.env.files.disk())
+        s = Session(command, workloads, self.env.memory)
         s.read(self.env.limit + 120)
         return s.finish(), s.boot_s
 
@@ -205,9 +194,10 @@ class QemuSystem(Machine):
         if not self.qemu:
             self.missing = "qemu-system-riscv64 is not installed (Debian package qemu-system-misc)"
 
-    def command(self, cpus, initrd):
+    def command(self, cpus, initrd, disk):
         return [self.qemu, "-M", "virt", "-smp", str(cpus), "-m", str(self.env.memory), "-nographic",
-                "-no-reboot", "-kernel", self.kernel, "-initrd", initrd, "-append", CMDLINE]
+                "-no-reboot", "-kernel", self.kernel, "-initrd", initrd, "-append", CMDLINE,
+                "-drive", f"file={disk},format=raw,if=none,id=root", "-device", "virtio-blk-pci,drive=root"]
 
 
 class StrataVm(Machine):
@@ -219,6 +209,6 @@ class StrataVm(Machine):
         if not os.path.exists(self.program):
             self.missing = f"{self.program} is not built"
 
-    def command(self, cpus, initrd):
+    def command(self, cpus, initrd, disk):
         return [self.program, "-c", str(cpus), "-m", str(self.env.memory), "-t", "1000000",
-                "-i", initrd, "-a", CMDLINE, self.kernel]
+                "-i", initrd, "-d", disk, "-a", CMDLINE, self.kernel]

@@ -99,9 +99,9 @@ def speed_table(f):
 def rss_table(f):
     machines = [m for m in f.modes if m in ("qemu-system", "strata-vm")]
     processes = [m for m in f.modes if m not in machines]
-    heads = processes + machines + [m + "-guest" for m in machines]
+    heads = processes + machines + [m + " beyond" for m in machines]
     widths = [16] + [len(h) + 2 for h in heads]
-    lines = ["peak RSS, MiB; the last columns are machines without their guest's memory",
+    lines = ["peak RSS, MiB; beyond: without the guest's memory",
              row(["program"] + heads, widths)]
     for w in f.workloads:
         kib = [f.median(m, w.name, "rss_kib") for m in processes + machines]
@@ -122,7 +122,7 @@ def speedups(f):
 def boots(boot_s):
     """boot_s: {mode: [seconds]}."""
     found = {m: [s for s in v if s] for m, v in boot_s.items()}
-    return ["start to userland with the whole root, s: " +
+    return ["start to userland (kernel, modules, disk), s: " +
             "   ".join(f"{m} {statistics.median(v):.2f}" for m, v in found.items() if v)]
 
 

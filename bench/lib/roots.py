@@ -22,7 +22,7 @@ FLAGS = ["-O2", "-std=gnu17", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Wno-unused-
          "-pthread", "-s"]
 # command: Debian package
 NEEDED = {"gcc": "gcc", "riscv64-linux-gnu-gcc": "gcc-riscv64-linux-gnu", "apt-get": "apt",
-          "dpkg-deb": "dpkg"}
+          "dpkg-deb": "dpkg", "/sbin/mke2fs": "e2fsprogs"}
 # Not needed to run anything, and the guest holds its root in memory.
 PRUNED = ["usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info", "usr/share/lintian",
           "usr/share/bug", "usr/lib/*/gconv", "usr/lib/*/perl-base/unicore", "etc", "usr/share/zoneinfo",
