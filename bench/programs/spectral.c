@@ -23,7 +23,7 @@ static void times(const double *v, double *out, int transposed)
 int main(int argc, char **argv)
 {
 	long rounds = bench_count(argc, argv, 1);
-	double u[SIDE], v[SIDE], t[SIDE], uv = 0, vv = 0;
+	double u[SIDE], v[SIDE], t[SIDE], uv, vv, sum = 0;
 	for (int i = 0; i < SIDE; i++)
 		u[i] = 1;
 	for (long r = 0; r < rounds; r++) {
@@ -31,11 +31,15 @@ int main(int argc, char **argv)
 		times(t, v, 1);
 		times(v, t, 0);
 		times(t, u, 1);
+		uv = vv = 0;
+		for (int i = 0; i < SIDE; i++) {
+			uv += u[i] * v[i];
+			vv += v[i] * v[i];
+		}
+		sum += sqrt(uv / vv);
+		for (int i = 0; i < SIDE; i++)
+			u[i] /= v[0]; /* it would grow without end */
 	}
-	for (int i = 0; i < SIDE; i++) {
-		uv += u[i] * v[i];
-		vv += v[i] * v[i];
-	}
-	printf("%.6f\n", sqrt(uv / vv));
+	printf("%.4f\n", sum / (double)rounds);
 	return 0;
 }
