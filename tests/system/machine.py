@@ -6,9 +6,11 @@ The store is the user's own (STRATA_HOME), so that an image is made once; run `s
 first, or let the first test do it.
 """
 import os
+import re
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 
@@ -59,6 +61,42 @@ def contains(got, want):
 
 def temporary_directory():
     return tempfile.TemporaryDirectory(prefix="strata-test-")
+
+
+class PeakMemory:
+    """Watches the monitor that a `strata run` started: the largest memory of its own that was seen
+    while the block ran, in bytes. The guest's memory is a shared memfd, which RssShmem counts."""
+
+    def __init__(self, run_pid):
+        self.run_pid, self.bytes = run_pid, 0
+        self.stop = threading.Event()
+        self.thread = threading.Thread(target=self.watch, daemon=True)
+
+    def monitor(self):
+        with open(f"/proc/{self.run_pid}/task/{self.run_pid}/children") as f:
+            for pid in f.read().split():
+                with open(f"/proc/{pid}/cmdline", "rb") as c:
+                    if c.read().split(b"\0")[1:2] == [b"monitor"]:
+                        return pid
+        return None
+
+    def watch(self):
+        while not self.stop.wait(0.05):
+            try:
+                if pid := self.monitor():
+                    with open(f"/proc/{pid}/status") as f:
+                        kib = dict(re.findall(r"^(\w+):\s+(\d+) kB$", f.read(), re.M))
+                    self.bytes = max(self.bytes, 1024 * (int(kib["RssAnon"]) + int(kib["RssFile"])))
+            except (OSError, KeyError):  # not yet, or no longer there
+                pass
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *args):
+        self.stop.set()
+        self.thread.join()
 
 
 def have_image():
