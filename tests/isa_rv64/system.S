@@ -292,6 +292,15 @@ tests:
 1:	csrr	t1, sstatus
 	csrci	sstatus, 2
 	CHECK(t1, 0x200000022)
+	la	t0, 1f
+	csrw	sepc, t0
+	li	t0, SPP
+	csrs	sstatus, t0
+	la	t2, scratch
+	lr.d	t1, (t2)
+	sret
+1:	sc.d	t1, t1, (t2)
+	CHECK(t1, 1) /* the reservation is gone */
 
 	BEGIN("interrupts")
 	li	s2, NONE
