@@ -22,7 +22,7 @@ enum {
 	ALREADY_AVAILABLE = -6,
 };
 enum { HARTS = 4, STACK = 4096 };
-enum { STARTED = 0, STOPPED = 1 };
+enum { STARTED = 0, STOPPED = 1, SUSPENDED = 4 };
 #define ALL (~0UL)
 
 /* Every hart enters here: a0 is its number, a1 the function to run (the first hart's: main). */
@@ -243,6 +243,58 @@ static void test_harts(void)
 	want("no such function", error(HSM, 9, 0, 0, 0, 0), NOT_SUPPORTED);
 }
 
+static void hart_woke(u64 hart)
+{
+	csr_clear(sip, 2);
+	seen[hart] = 3;
+	while (go)
+		;
+	sbi(HSM, 1, 0, 0, 0, 0, 0);
+}
+
+/* Sleeps until an IPI comes, twice: as it was, and to begin at entry again. */
+static void hart_suspends(u64 hart)
+{
+	csr_write(sie, 2);
+	sbi(HSM, 3, 0, 0, 0, 0, 0);
+	seen[hart] = 1; /* awake; without a call since */
+	while (!go)
+		;
+	csr_clear(sip, 2);
+	seen[hart] = 2;
+	sbi(HSM, 3, 0x80000000, (u64)entry, (u64)hart_woke, 0, 0);
+	seen[hart] = 99;
+}
+
+static void wait_status(const char *what, u64 hart, long expected)
+{
+	u64 start = now();
+	while (value(HSM, 2, hart) != expected && now() - start < 50000000)
+		;
+	want(what, value(HSM, 2, hart), expected);
+}
+
+static void test_status_of_the_suspended(void)
+{
+	go = seen[1] = 0;
+	want("start", error(HSM, 0, 1, (u64)entry, (u64)hart_suspends, 0), 0);
+	wait_status("suspended", 1, SUSPENDED);
+	want("start a suspended hart", error(HSM, 0, 1, (u64)entry, 0, 0), ALREADY_AVAILABLE);
+	want("still suspended", value(HSM, 2, 1), SUSPENDED);
+	error(IPI, 0, 1, 1, 0, 0);
+	wait_for(&seen[1], 1);
+	want("awake", value(HSM, 2, 1), STARTED);
+	go = 1;
+	wait_for(&seen[1], 2);
+	wait_status("suspended for good", 1, SUSPENDED);
+	error(IPI, 0, 1, 1, 0, 0);
+	wait_for(&seen[1], 3);
+	want("woke at its entry", (long)seen[1], 3);
+	want("awake again", value(HSM, 2, 1), STARTED);
+	go = 0;
+	wait_stopped(1);
+}
+
 static void test_suspend(void)
 {
 	csr_write(sie, 1 << 5);
@@ -356,6 +408,7 @@ void main(u64 hart)
 	test_time();
 	test_harts();
 	test_suspend();
+	test_status_of_the_suspended();
 	test_fences();
 	test_console();
 	test_external_interrupt();

@@ -52,14 +52,37 @@ static struct sbi_result hart_stop(struct sbi *call)
 	return SBI_OK(0);
 }
 
+struct suspended {
+	uint64_t pc;
+	enum hart_state state;
+};
+
+/* A hart that wakes tells nobody: it sleeps for as long as it stays where it suspended itself. */
+static void look_at_suspended(void *opaque, void *state)
+{
+	struct suspended *s = opaque;
+	const struct cpu_head *head = state;
+	if (head->pc != s->pc)
+		s->state = HART_STARTED;
+	else
+		s->state = rv64_isa.wakes(state) ? HART_RESUME_PENDING : HART_SUSPENDED;
+}
+
+/* Asks outside the lock: the hart may be in a call that wants it. */
 static struct sbi_result hart_status(struct sbi *call)
 {
 	struct riscv_machine *m = call->machine;
 	if (call->arg[0] >= m->cpus)
 		return SBI_FAIL(SBI_ERR_INVALID_PARAM);
+	struct riscv_hart *h = &m->harts[call->arg[0]];
 	pthread_mutex_lock(&m->hsm_lock);
-	uint32_t state = m->harts[call->arg[0]].state;
+	uint32_t state = h->state;
+	struct suspended where = {.pc = h->suspend_pc};
 	pthread_mutex_unlock(&m->hsm_lock);
+	if (state == HART_SUSPENDED) {
+		vcpu_run_on(h->vcpu, look_at_suspended, &where);
+		state = where.state;
+	}
 	return SBI_OK(state);
 }
 
@@ -98,7 +121,22 @@ static struct sbi_result hart_suspend(struct sbi *call)
 	env->wait_for_interrupt(env->opaque);
 	if (type == NON_RETENTIVE)
 		forget_state(call);
+	struct riscv_hart *h = &call->machine->harts[call->hart];
+	pthread_mutex_lock(&call->machine->hsm_lock);
+	h->state = HART_SUSPENDED;
+	h->suspend_pc = call->cpu->head.pc;
+	pthread_mutex_unlock(&call->machine->hsm_lock);
 	return SBI_OK(0);
+}
+
+void hsm_hart_is_awake(struct riscv_machine *m, unsigned hart)
+{
+	struct riscv_hart *h = &m->harts[hart];
+	if (h->state != HART_SUSPENDED) /* while it runs, only the hart itself changes it */
+		return;
+	pthread_mutex_lock(&m->hsm_lock);
+	h->state = HART_STARTED;
+	pthread_mutex_unlock(&m->hsm_lock);
 }
 
 struct sbi_result sbi_hsm(struct sbi *call)
@@ -168,6 +206,7 @@ void riscv_harts_state(struct riscv_machine *m, struct state *s)
 	for (unsigned i = 0; i < m->cpus; i++) {
 		uint32_t state = m->harts[i].state;
 		state_u32(s, "hart", &state);
+		state_u64(s, "suspend_pc", &m->harts[i].suspend_pc);
 		if (state > HART_SUSPENDED)
 			state_fail(s, "hart %u is in no known state", i);
 		else

@@ -38,12 +38,16 @@ enum hart_state {
 	HART_STOPPED,
 	HART_START_PENDING,
 	HART_STOP_PENDING,
-	HART_SUSPENDED
+	HART_SUSPENDED,
+	HART_SUSPEND_PENDING,
+	HART_RESUME_PENDING,
 };
 
 struct riscv_hart {
 	struct vcpu *vcpu;
-	uint32_t state; /* enum hart_state; under hsm_lock */
+	/* Under hsm_lock: */
+	uint32_t state;	     /* enum hart_state; SUSPENDED until the hart's next call */
+	uint64_t suspend_pc; /* SUSPENDED: where it goes on */
 };
 
 struct riscv_machine {

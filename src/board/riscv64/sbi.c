@@ -148,6 +148,7 @@ void sbi_call(struct riscv_machine *m, struct vcpu *v, struct rv64_cpu *cpu)
 		.machine = m, .hart = vcpu_id(v), .cpu = cpu, .function = rv64_arg(cpu, 6)};
 	for (unsigned i = 0; i < ARRAY_SIZE(call.arg); i++)
 		call.arg[i] = rv64_arg(cpu, i);
+	hsm_hart_is_awake(m, call.hart);
 	sbi_fn *fn = find(id);
 	struct sbi_result r = fn ? fn(&call) : SBI_FAIL(SBI_ERR_NOT_SUPPORTED);
 	if (call.no_return)

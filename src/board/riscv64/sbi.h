@@ -49,7 +49,9 @@ int sbi_hart_mask(const struct riscv_machine *m, uint64_t mask, uint64_t base, u
 	for (uint64_t rest_ = (mask), i; rest_ && (i = (uint64_t)__builtin_ctzll(rest_), true);    \
 		rest_ &= rest_ - 1)
 
-struct sbi_result sbi_hsm(struct sbi *call);	/* hsm.c */
+struct sbi_result sbi_hsm(struct sbi *call); /* hsm.c */
+/* The hart makes a call, so it sleeps no longer. [its own thread] */
+void hsm_hart_is_awake(struct riscv_machine *m, unsigned hart);
 struct sbi_result sbi_rfence(struct sbi *call); /* sbi_rfence.c */
 struct sbi_result sbi_dbcn(struct sbi *call);	/* sbi_console.c */
 struct sbi_result sbi_legacy_putchar(struct sbi *call);
