@@ -3,7 +3,7 @@
 import math
 import statistics
 
-from lib.workloads import GROUPS
+from lib.workloads import GROUPS, IDLE
 
 PAIRS = [("qemu-user", "strata-user"), ("qemu-system", "strata-vm")]
 
@@ -92,7 +92,7 @@ def speed_table(f):
         lines += [row([n] + [fn(f, [n]) for _, fn in found], widths) for n in names]
         mean_row("  geometric mean", names)
     lines.append("-- all, without what has two CPUs")
-    mean_row("  geometric mean", [w.name for w in f.workloads if w.cpus == 1])
+    mean_row("  geometric mean", [w.name for w in f.workloads if w.cpus == 1 and w.group != IDLE])
     return lines
 
 
@@ -119,6 +119,13 @@ def speedups(f):
     return ["two CPUs against one, times faster"] + lines if lines else []
 
 
+def idle(f):
+    """What an idle machine costs."""
+    found = [(m, f.median(m, "idle", "cpu_s"), f.median(m, "idle")) for m in f.modes]
+    shares = [f"{m} {cpu / s * 100:.1f}%" for m, cpu, s in found if s]
+    return ["an idle guest takes of a core: " + "   ".join(shares)] if shares else []
+
+
 def boots(boot_s):
     """boot_s: {mode: [seconds]}."""
     found = {m: [s for s in v if s] for m, v in boot_s.items()}
@@ -136,7 +143,7 @@ def failures(f):
 def text(f, boot_s, conditions):
     parts = [conditions, speed_table(f), speedups(f), rss_table(f)]
     if any(boot_s.values()):
-        parts.append(boots(boot_s))
+        parts.append(boots(boot_s) + idle(f))
     parts.append(failures(f))
     return "\n\n".join("\n".join(p) for p in parts if p)
 

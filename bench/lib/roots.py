@@ -5,6 +5,7 @@ Packages come from the Debian archive that apt knows, in apt's own directories b
 that apt resolves and verifies them and no right of root is needed. Each root gets /bench: bin (our
 programs and links to Debian's), data, and wrap (see modes.QemuUser).
 """
+import fcntl
 import glob
 import os
 import shutil
@@ -46,6 +47,17 @@ def check_host():
 def cache_directory():
     base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     return os.path.join(base, "strata-bench")
+
+
+def lock():
+    """Holds the cache for this process: its data fit one scale, and figures want a quiet machine."""
+    os.makedirs(cache_directory(), exist_ok=True)
+    f = open(os.path.join(cache_directory(), "lock"), "w")
+    try:
+        fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise Failed("another suite.py is running") from None
+    return f
 
 
 def mirror():

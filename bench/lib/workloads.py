@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 GROUPS = ["integer", "floating point", "memory", "applications", "system", "parallel"]
+IDLE = "idle"  # of machines: not how long it takes, but what it costs
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ WORKLOADS = [
     *pair("xz-2", 1, "/usr/bin/xz", "-3", "-T2", "--block-size=512KiB", "-k", "-c", TEXT),
     *pair("build-2", 4, "/bench/bin/spawn", "{n}", "2", "{exec:cc1}", *CC1,
           "/bench/data/small.i"),
+    Workload("idle", IDLE, ("/usr/bin/busybox", "sleep", "{n}"), 10),
 ]
 
 

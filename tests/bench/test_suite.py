@@ -40,7 +40,7 @@ def test_list(directory):
     assert p.returncode == 0, p.stderr
     listed = {line.split()[0] for line in p.stdout.splitlines()}
     assert listed == {w.name for w in workloads.WORKLOADS} and len(listed) == len(workloads.WORKLOADS)
-    assert {w.group for w in workloads.WORKLOADS} == set(workloads.GROUPS)
+    assert {w.group for w in workloads.WORKLOADS} == {*workloads.GROUPS, workloads.IDLE}
     for w in workloads.WORKLOADS:
         program = w.argv[0].removeprefix("/bench/bin/")
         if program != w.argv[0] and program != "cc1":
