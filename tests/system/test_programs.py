@@ -19,6 +19,7 @@ SCRIPT = r"""
 set -e
 exec 2>&1
 # A mirror that is being updated may miss an index of the small suites: installing tells.
+echo 'Acquire::Languages "none";' > /etc/apt/apt.conf.d/10languages
 apt-get -qq update || apt-get -qq update || true
 DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends """ + PACKAGES + r""" >/tmp/apt.log 2>&1 ||
     { tail -20 /tmp/apt.log; exit 1; }
