@@ -46,17 +46,17 @@ int error_errno(struct error *err, int code, const char *fmt, ...)
 	return -code;
 }
 
-int error_wrap(struct error *err, const char *fmt, ...)
+int error_wrap(struct error *err, int code, const char *fmt, ...)
 {
 	if (!err || !err->code)
-		return -EIO;
+		return code;
 	va_list ap;
 	va_start(ap, fmt);
 	char *what _free_ = format(fmt, ap);
 	va_end(ap);
 	char *inner _free_ = err->message;
 	err->message = xasprintf("%s: %s", what, inner);
-	return -err->code;
+	return code;
 }
 
 void error_remedy(struct error *err, const char *fmt, ...)

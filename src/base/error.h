@@ -26,8 +26,9 @@ void error_done(struct error *err); /* frees; leaves it empty and reusable */
 int error_set(struct error *err, int code, const char *fmt, ...) PRINTF_LIKE(3, 4) COLD;
 /* As error_set, with ": <strerror(code)>" appended. */
 int error_errno(struct error *err, int code, const char *fmt, ...) PRINTF_LIKE(3, 4) COLD;
-/* Puts "<fmt>: " before the message; returns -err->code (or -EIO when err is NULL or unset). */
-int error_wrap(struct error *err, const char *fmt, ...) PRINTF_LIKE(2, 3) COLD;
+/* Puts "<fmt>: " before the message and returns `code`, the negative one that the callee returned:
+ * without err nobody else knows it. */
+int error_wrap(struct error *err, int code, const char *fmt, ...) PRINTF_LIKE(3, 4) COLD;
 /* Sets the remedy sentence; keeps an earlier one. Returns nothing: without err it knows no code. */
 void error_remedy(struct error *err, const char *fmt, ...) PRINTF_LIKE(2, 3) COLD;
 

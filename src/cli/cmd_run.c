@@ -217,11 +217,12 @@ static int check_network(struct run *r, struct error *err)
 		return error_set(err, EINVAL, "--publish: at most %d ports", MACHINE_PUBLISH_MAX);
 	for (size_t i = 0; i < v->publish.len; i++) {
 		struct slirp_publish p;
-		if (slirp_publish_parse(v->publish.items[i], &p, err) < 0) {
-			error_wrap(err, "--publish %s", v->publish.items[i]);
+		int bad = slirp_publish_parse(v->publish.items[i], &p, err);
+		if (bad < 0) {
+			error_wrap(err, bad, "--publish %s", v->publish.items[i]);
 			error_remedy(
 				err, "write [ADDRESS:]HOSTPORT:GUESTPORT[/tcp|udp], as in 8080:80");
-			return -EINVAL;
+			return bad;
 		}
 	}
 	r->guest.publish = v->publish.items;
@@ -251,10 +252,10 @@ static int check_options(struct run *r, bool separated, struct error *err)
 	}
 	int e = v->name ? instance_name_check(v->name, err) : 0;
 	if (e < 0)
-		return error_wrap(err, "--name");
+		return error_wrap(err, e, "--name");
 	e = v->hostname ? instance_name_check(v->hostname, err) : 0;
 	if (e < 0)
-		return error_wrap(err, "--hostname");
+		return error_wrap(err, e, "--hostname");
 	e = check_size(r, err);
 	if (!e)
 		e = check_network(r, err);

@@ -31,7 +31,7 @@ static int make_disk(const struct instance *i, uint64_t bytes, int *out, struct 
 		"lazy_itable_init=1,lazy_journal_init=1,nodiscard,root_owner=0:0", path, NULL};
 	int r = child_run(argv, NULL, err);
 	if (r < 0)
-		return error_wrap(err, "the instance's disk %s", path);
+		return error_wrap(err, r, "the instance's disk %s", path);
 	*out = TAKE_FD(fd);
 	return 0;
 }
@@ -131,7 +131,7 @@ static int set_up(struct guest *g, const struct guest_options *o, struct error *
 						      (uint64_t)now.tv_nsec}};
 	struct agent_wait w = {clock_monotonic_ns() + 120 * NS_PER_SEC, -1};
 	int r = agent_call(g->control, &m, AGENT_DONE, &answer, &w, err);
-	return r < 0 ? error_wrap(err, "the guest's root") : 0;
+	return r < 0 ? error_wrap(err, r, "the guest's root") : 0;
 }
 
 static void on_log(void *opaque, const char *line)
@@ -260,7 +260,7 @@ static int pump_configure(
 		struct agent_message m;
 		int got = f[2].revents ? agent_poll(p->control, &m, err) : 0;
 		if (got < 0)
-			return error_wrap(err, "the machine went away");
+			return error_wrap(err, got, "the machine went away");
 		if (got && m.type == AGENT_EXIT)
 			status = m.exit.signal ? 128 + (int)m.exit.signal : (int)m.exit.status;
 	}

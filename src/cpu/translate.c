@@ -98,8 +98,11 @@ static int lift(struct vcpu *v, const struct code_key *key, unsigned max_insns,
 		return ret;
 	if (ret < 0)
 		return error_errno(err, -ret, "lift");
-	if (ir_verify(&f, err) < 0 || ir_optimise(&f, false, NULL, err) < 0)
-		return error_wrap(err, "lift");
+	ret = ir_verify(&f, err);
+	if (ret == 0)
+		ret = ir_optimise(&f, false, NULL, err);
+	if (ret < 0)
+		return error_wrap(err, ret, "lift");
 	return interp_lower(v->lowerer, &f, out, err);
 }
 

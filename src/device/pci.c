@@ -234,7 +234,7 @@ int pci_host_new(struct pci_host **out, struct bus *bus, const struct pci_host_c
 	}
 	if (r < 0) {
 		pci_host_free(host);
-		return error_wrap(err, "pci host");
+		return error_wrap(err, r, "pci host");
 	}
 	*out = host;
 	return 0;

@@ -557,7 +557,7 @@ static int add_layer(struct builder *b, int fd, struct error *err)
 	while ((rc = tar_reader_next(&r, &e, err)) == 1) {
 		rc = add_entry(b, &e, err);
 		if (rc < 0) {
-			error_wrap(err, "%.200s", e.path[0] ? e.path : "/");
+			error_wrap(err, rc, "%.200s", e.path[0] ? e.path : "/");
 			break;
 		}
 	}
@@ -637,7 +637,7 @@ int layers_index_build(struct layers_index *x, const int *fds, unsigned count, s
 		b.layer = (uint16_t)i;
 		rc = add_layer(&b, fds[i], err);
 		if (rc < 0)
-			error_wrap(err, "layer %u", i + 1);
+			error_wrap(err, rc, "layer %u", i + 1);
 	}
 	if (rc == 0)
 		finish(&b);

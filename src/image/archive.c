@@ -286,7 +286,7 @@ static int load_packages(struct archive *a, const struct download *d, enum compr
 		return rc;
 	rc = stream_read_all(decompress_read, z, PACKAGES_MAX, &a->text, err);
 	decompress_free(z);
-	return rc < 0 ? error_wrap(err, "%s", d->name) : archive_index(a, err);
+	return rc < 0 ? error_wrap(err, rc, "%s", d->name) : archive_index(a, err);
 }
 
 static int get_release(struct archive *a, struct strbuf *release, struct error *err)
@@ -301,7 +301,7 @@ static int get_release(struct archive *a, struct strbuf *release, struct error *
 	}
 	if (rc == 0)
 		rc = gpgv_verify(a->store->keyring, &signed_text, release, err);
-	return rc < 0 ? error_wrap(err, "%s", url) : 0;
+	return rc < 0 ? error_wrap(err, rc, "%s", url) : 0;
 }
 
 int archive_open(struct archive *a, struct image_store *s, const char *suite,
@@ -323,7 +323,7 @@ int archive_open(struct archive *a, struct image_store *s, const char *suite,
 	deb822_init(&parser, release.data, release.len);
 	rc = deb822_next(&parser, &stanza, err);
 	if (rc != 1)
-		return rc < 0 ? error_wrap(err, "index of %s", suite)
+		return rc < 0 ? error_wrap(err, rc, "index of %s", suite)
 			      : error_set(err, EBADMSG, "the index of %s is empty", suite);
 	rc = check_release(a, &stanza, err);
 	if (rc == 0)

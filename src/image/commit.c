@@ -195,5 +195,5 @@ int image_commit_layer(struct image_store *s, int tar_fd, const struct image_con
 		return rc;
 	rc = commit_stream(s, tar_fd, &complete, limit_bytes, progress, err);
 	store_unlock_pull(s);
-	return rc < 0 ? error_wrap(err, "image %s", ref) : 0;
+	return rc < 0 ? error_wrap(err, rc, "image %s", ref) : 0;
 }

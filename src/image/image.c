@@ -150,7 +150,7 @@ static int open_kind(struct image_store *s, const char *ref, const char *arch, e
 	if (d) {
 		rc = open_descriptor(s, d, full, out, err);
 		if (rc < 0)
-			error_wrap(err, "image %s (%s)", full, arch);
+			error_wrap(err, rc, "image %s (%s)", full, arch);
 	} else {
 		rc = error_set(err, ENOENT, "no image %s for %s", full, arch);
 		error_remedy(err, "get it with `strata image pull --arch %s %s`", arch, ref);
@@ -305,11 +305,11 @@ static int inspect(struct image_store *s, const struct oci_descriptor *d, const 
 	struct image_info info;
 	int rc = load_manifest(s, d, &text, &m, err);
 	if (rc < 0)
-		return error_wrap(err, "image %s", ref);
+		return error_wrap(err, rc, "image %s", ref);
 	rc = blob_read(s, &m.config, &config, err);
 	oci_manifest_done(&m);
 	if (rc < 0)
-		return error_wrap(err, "image %s", ref);
+		return error_wrap(err, rc, "image %s", ref);
 	fill_info(s, d, &info);
 	json_t *o = json_object();
 	set_new(o, "ref", json_string(info.ref));
@@ -371,7 +371,7 @@ static int verify(struct image_store *s, const struct oci_descriptor *d, const c
 	struct oci_manifest m;
 	int rc = load_manifest(s, d, &text, &m, err);
 	if (rc < 0)
-		return error_wrap(err, "image %s", ref);
+		return error_wrap(err, rc, "image %s", ref);
 	v->total = m.config.size;
 	vec_for_each (l, &m.layers)
 		v->total += l->size;
@@ -380,7 +380,7 @@ static int verify(struct image_store *s, const struct oci_descriptor *d, const c
 	for (size_t i = 0; rc == 0 && i < m.layers.len; i++)
 		rc = verify_blob(s, &m.layers.items[i], v, err);
 	oci_manifest_done(&m);
-	return rc < 0 ? error_wrap(err, "image %s", ref) : 0;
+	return rc < 0 ? error_wrap(err, rc, "image %s", ref) : 0;
 }
 
 int image_verify(struct image_store *s, const char *ref, const char *arch,

@@ -93,7 +93,7 @@ int store_index_load(struct image_store *s, struct oci_index *out, struct error 
 	if (rc == 0)
 		rc = oci_index_parse(out, text.data, text.len, err);
 	if (rc == -EBADMSG) {
-		error_wrap(err, "%s", path);
+		error_wrap(err, rc, "%s", path);
 		error_remedy(err, "the image store is damaged: remove this file and pull again");
 	}
 	return rc;

@@ -87,7 +87,7 @@ static int read_module(
 		return rc;
 	rc = stream_read_all(decompress_read, z, MODULE_MAX, out, err);
 	decompress_free(z);
-	return rc < 0 ? error_wrap(err, "module %s", m->path) : 0;
+	return rc < 0 ? error_wrap(err, rc, "module %s", m->path) : 0;
 }
 
 static void add_directories(struct builder *b, const char *path)
@@ -157,7 +157,7 @@ static int load_module(struct builder *b, const struct module *m, unsigned depth
 	if (rc == 0)
 		rc = modinfo_open(&info, elf.data, elf.len, err);
 	if (rc < 0)
-		return error_wrap(err, "%s", m->path);
+		return error_wrap(err, rc, "%s", m->path);
 	while (rc == 0 && (depends = modinfo_next(&info, "depends", &cursor)))
 		rc = load_list(b, depends, false, depth + 1, err);
 	if (rc == 0)
@@ -223,5 +223,5 @@ int initramfs_make(const struct module_set *set, int layer_fd, const char *versi
 	strbuf_done(&b.order);
 	names_done(&b.done);
 	names_done(&b.directories);
-	return rc < 0 ? error_wrap(err, "initramfs") : 0;
+	return rc < 0 ? error_wrap(err, rc, "initramfs") : 0;
 }

@@ -110,7 +110,7 @@ int package_open(
 		rc = check_identity(p, name, version, err);
 	if (rc < 0) {
 		package_done(p);
-		error_wrap(err, "package %.*s", (int)MIN(name.len, (size_t)128), name.p);
+		error_wrap(err, rc, "package %.*s", (int)MIN(name.len, (size_t)128), name.p);
 	}
 	return rc;
 }

@@ -511,5 +511,5 @@ int rootfs_write(struct archive *a, struct blob_writer *blob, const struct image
 	tar_writer_init(&w, blob_writer_write, blob);
 	int rc = build(&r, a, &w, progress, err);
 	rootfs_done(&r);
-	return rc < 0 ? error_wrap(err, "unpack") : 0;
+	return rc < 0 ? error_wrap(err, rc, "unpack") : 0;
 }

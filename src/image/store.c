@@ -164,7 +164,7 @@ int image_store_open(
 	}
 	if (rc < 0) {
 		image_store_free(s);
-		return error_wrap(err, "image store");
+		return error_wrap(err, rc, "image store");
 	}
 	*out = s;
 	return 0;
@@ -236,7 +236,7 @@ int store_read_file(const char *path, uint64_t limit, struct strbuf *out, struct
 			(unsigned long long)limit);
 	struct stream_range r = {.fd = fd, .end = (uint64_t)st.st_size};
 	int rc = stream_read_all(stream_range_read, &r, limit, out, err);
-	return rc < 0 ? error_wrap(err, "%s", path) : 0;
+	return rc < 0 ? error_wrap(err, rc, "%s", path) : 0;
 }
 
 static int lock_file(struct image_store *s, const char *name, int operation, struct error *err)

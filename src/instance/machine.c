@@ -42,7 +42,7 @@ int machine_start(struct machine **out, const struct machine_spec *spec, struct 
 	vec_done(&fds);
 	if (pid < 0) {
 		json_decref(json);
-		return error_wrap(err, "monitor");
+		return error_wrap(err, (int)pid, "monitor");
 	}
 	int r = machine_send(ours, json, 0);
 	if (r < 0) {

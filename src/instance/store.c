@@ -218,7 +218,7 @@ static int remove_locked(int root, const char *name, struct error *err)
 	if (renameat(root, name, root, temporary) < 0)
 		return error_errno(err, errno, "remove instance %s", name);
 	int r = dir_remove_tree(root, temporary, err);
-	return r < 0 ? error_wrap(err, "remove instance %s", name) : 0;
+	return r < 0 ? error_wrap(err, r, "remove instance %s", name) : 0;
 }
 
 int instance_remove(const char *home, const char *name, struct error *err)

@@ -20,8 +20,9 @@ int ir_optimise(struct ir_func *f, bool check, struct strbuf *dump, struct error
 			strbuf_addf(dump, "# after %s\n", p->name);
 			ir_print(f, dump);
 		}
-		if (check && ir_verify(f, err) < 0)
-			return error_wrap(err, "after pass %s", p->name);
+		int r = check ? ir_verify(f, err) : 0;
+		if (r < 0)
+			return error_wrap(err, r, "after pass %s", p->name);
 	}
 	return 0;
 }

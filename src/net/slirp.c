@@ -148,5 +148,5 @@ int slirp_helper_start(
 	const struct slirp_config *config, pid_t *pid, int *frame_fd, struct error *err)
 {
 	int r = start(config, pid, frame_fd, err);
-	return r ? error_wrap(err, "network") : 0;
+	return r ? error_wrap(err, r, "network") : 0;
 }

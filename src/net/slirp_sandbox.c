@@ -82,7 +82,7 @@ int slirp_sandbox_enter(struct error *err)
 	for (size_t i = 0; i < ARRAY_SIZE(limits); i++) {
 		int r = sandbox_limit(limits[i].resource, limits[i].value, err);
 		if (r)
-			return error_wrap(err, "sandbox");
+			return error_wrap(err, r, "sandbox");
 	}
 	prctl(PR_SET_DUMPABLE, 0);
 	int r = sandbox_drop_privileges(err);
@@ -90,5 +90,5 @@ int slirp_sandbox_enter(struct error *err)
 		r = sandbox_no_files(err); /* without Landlock no path call is in the list below */
 	if (r >= 0)
 		r = sandbox_allow_syscalls(allowed, ARRAY_SIZE(allowed), err);
-	return r < 0 ? error_wrap(err, "sandbox") : 0;
+	return r < 0 ? error_wrap(err, r, "sandbox") : 0;
 }

@@ -61,7 +61,7 @@ static int add_disks(struct vm *vm, const struct vm_config *config, struct error
 	for (unsigned i = 0; r == 0 && i < config->disk_count; i++) {
 		r = add_disk(vm, &config->disks[i], loop, MIN(config->cpus, BLOCK_QUEUES_MAX), err);
 		if (r < 0)
-			return error_wrap(err, "disk %s", config->disks[i].path);
+			return error_wrap(err, r, "disk %s", config->disks[i].path);
 	}
 	return r;
 }
@@ -133,7 +133,7 @@ static int add_shares(struct vm *vm, const struct vm_config *config, struct erro
 	for (unsigned i = 0; i < config->share_count; i++) {
 		int r = add_share(vm, &config->shares[i], err);
 		if (r < 0)
-			return error_wrap(err, "share %s", config->shares[i].tag);
+			return error_wrap(err, r, "share %s", config->shares[i].tag);
 	}
 	return 0;
 }
@@ -149,7 +149,7 @@ static int add_net(struct vm *vm, const struct vm_config *config, struct error *
 	r = virtio_net_new(&d, vm->board->memory, vm->loop, fd, config->mac, SLIRP_MTU_MAX, err);
 	if (r < 0) {
 		close(fd);
-		return error_wrap(err, "network device");
+		return error_wrap(err, r, "network device");
 	}
 	return add(vm, d, err);
 }
@@ -167,7 +167,7 @@ static int add_vsock(struct vm *vm, const struct vm_config *config, struct error
 		&d, vm->board->memory, vm->loop, GUEST_CID, fd, config->vsock_path, err);
 	if (r < 0) {
 		close(fd);
-		return error_wrap(err, "vsock");
+		return error_wrap(err, r, "vsock");
 	}
 	return add(vm, d, err);
 }

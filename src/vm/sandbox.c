@@ -271,5 +271,5 @@ int vm_sandbox(struct vm *vm, struct error *err)
 	for (unsigned i = 0; i < vm->dir_count; i++)
 		close(vm->dirs[i].fd);
 	vm->dir_count = 0;
-	return r < 0 ? error_wrap(err, "sandbox") : 0;
+	return r < 0 ? error_wrap(err, r, "sandbox") : 0;
 }

@@ -426,7 +426,7 @@ int agent_decode(const void *frame, size_t len, struct arena *arena, struct agen
 	int status = get_record(
 		r, p + AGENT_FRAME_HEAD, p + len, arena, (uint8_t *)(void *)&m.hello, err);
 	if (status) {
-		error_wrap(err, "agent protocol");
+		error_wrap(err, status, "agent protocol");
 		return status;
 	}
 	*out = m;

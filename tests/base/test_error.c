@@ -15,7 +15,7 @@ static void callers_wrap_outward(void)
 {
 	struct error err _error_ = ERROR_INIT;
 	CHECK_EQ(open_disk(&err), -ENODATA);
-	CHECK_EQ(error_wrap(&err, "disk %s", "root.img"), -ENODATA);
+	CHECK_EQ(error_wrap(&err, -ENODATA, "disk %s", "root.img"), -ENODATA);
 	error_remedy(&err, "run %s", "fsck");
 	CHECK_STR(err.message, "disk root.img: header: short read");
 	CHECK_STR(err.remedy, "run fsck");
@@ -26,7 +26,7 @@ static void callers_wrap_outward(void)
 static void null_error_keeps_the_code(void)
 {
 	CHECK_EQ(open_disk(NULL), -ENODATA);
-	CHECK_EQ(error_wrap(NULL, "x"), -EIO);
+	CHECK_EQ(error_wrap(NULL, -ENOENT, "x"), -ENOENT);
 	error_done(NULL);
 }
 

@@ -102,7 +102,7 @@ static int load_elf(
 						     MiB));
 		r = read_into(m, file, s->file_offset, at, s->file_bytes, err);
 		if (r < 0)
-			return error_wrap(err, "ELF segment %u", i);
+			return error_wrap(err, r, "ELF segment %u", i);
 		p.end = MAX(p.end, at + s->memory_bytes);
 		if (elf.entry - s->vaddr < s->memory_bytes)
 			p.entry = at + (elf.entry - s->vaddr);
@@ -276,11 +276,11 @@ int riscv_boot_load(struct riscv_machine *m, const struct board_boot *boot, stru
 	struct initrd initrd = {0};
 	int r = load_kernel_from(m, boot->kernel_fd, false, &kernel, err);
 	if (r < 0)
-		return boot->kernel_name ? error_wrap(err, "kernel %s", boot->kernel_name)
-					 : error_wrap(err, "kernel");
+		return boot->kernel_name ? error_wrap(err, r, "kernel %s", boot->kernel_name)
+					 : error_wrap(err, r, "kernel");
 	r = initrd_size(boot, &initrd.bytes, err);
 	if (r < 0)
-		return error_wrap(err, "initial RAM disk");
+		return error_wrap(err, r, "initial RAM disk");
 	uint64_t kernel_bytes = kernel.end - RISCV_RAM_BASE;
 	if (!range_fits(kernel_bytes, initrd.bytes, m->memory_bytes) ||
 		m->memory_bytes - kernel_bytes - initrd.bytes < WORKING_BYTES)
@@ -288,7 +288,7 @@ int riscv_boot_load(struct riscv_machine *m, const struct board_boot *boot, stru
 	initrd.addr = align_down(ram_end(m) - initrd.bytes, GUEST_PAGE_BYTES);
 	r = load_initrd(m, boot, &initrd, err);
 	if (r < 0)
-		return error_wrap(err, "initial RAM disk");
+		return error_wrap(err, r, "initial RAM disk");
 	m->entry = kernel.entry;
 	return load_fdt(m, boot, &initrd, kernel.end, err);
 }

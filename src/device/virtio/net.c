@@ -559,7 +559,7 @@ int virtio_net_new(struct virtio_device **out, struct memory *memory, struct loo
 			loop, err);
 	if (r) {
 		net_free(n);
-		return error_wrap(err, "virtio-net");
+		return error_wrap(err, r, "virtio-net");
 	}
 	n->fd = frame_fd;
 	n->rx = virtio_queue_get(n->device, QUEUE_RX);

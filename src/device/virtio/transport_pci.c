@@ -443,7 +443,7 @@ int virtio_pci_add(struct pci_host *host, unsigned slot, struct virtio_device *d
 	int r = pci_function_add(&t->function, host, slot, &identity, &virtio_pci_ops, t, irq, err);
 	if (r < 0) {
 		free(t);
-		return error_wrap(err, "virtio-%s", virtio_device_class(device)->name);
+		return error_wrap(err, r, "virtio-%s", virtio_device_class(device)->name);
 	}
 	pthread_mutex_init(&t->lock, NULL);
 	t->device = device;
