@@ -92,6 +92,22 @@ struct isa_mapping {
 	bool global;
 };
 
+/* What a debugger sees of a CPU that stands; for any thread that may touch its state. Nothing here
+ * has a side effect that the guest could notice, but the one that is asked for. */
+enum { ISA_REGISTER_BYTES = 16 };
+struct isa_debug {
+	/* The target description (XML) of GDB's remote protocol. Its registers have the numbers 0,
+	 * 1, … in the order in which it names them. */
+	void (*describe)(struct strbuf *out);
+	/* A register in the guest's byte order; returns its length, 0 when there is none of that
+	 * number. */
+	unsigned (*read)(void *cpu, unsigned number, uint8_t out[ISA_REGISTER_BYTES]);
+	/* false: it cannot be written. Bits that have no meaning are dropped. */
+	bool (*write)(void *cpu, unsigned number, const uint8_t *bytes);
+	/* Where a virtual address is mapped, whatever the current mode may do there. */
+	bool (*probe)(const void *cpu, gva_t addr, gpa_t *out);
+};
+
 struct isa {
 	const char *name;	 /* "riscv64" */
 	size_t state_bytes;	 /* of the CPU state, struct cpu_head first */
@@ -140,6 +156,7 @@ struct isa {
 	void (*print)(const void *cpu, struct strbuf *out); /* registers, for people */
 	/* One instruction as text; returns its length in bytes (0: cut short). */
 	unsigned (*disassemble)(const uint8_t *code, size_t bytes, uint64_t pc, struct strbuf *out);
+	const struct isa_debug *debug; /* or NULL */
 };
 
 #endif

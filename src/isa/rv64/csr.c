@@ -229,6 +229,11 @@ static const struct rv64_csr csrs[] = {
 	HPM(31),
 };
 
+const struct rv64_csr *rv64_csr_at(unsigned n)
+{
+	return n < ARRAY_SIZE(csrs) ? &csrs[n] : NULL;
+}
+
 const struct rv64_csr *rv64_csr_find(unsigned number)
 {
 	size_t low = 0, high = ARRAY_SIZE(csrs);

@@ -93,6 +93,9 @@ uint16_t rv64_translation_flags(const void *cpu);
 /* disasm.c */
 unsigned rv64_disassemble(const uint8_t *code, size_t bytes, uint64_t pc, struct strbuf *out);
 
+/* debug.c */
+extern const struct isa_debug rv64_debug;
+
 /* csr.c */
 enum csr_flag {
 	CSR_READ_ONLY = 1,
@@ -116,6 +119,7 @@ struct rv64_csr {
 };
 /* NULL when there is no such CSR. */
 const struct rv64_csr *rv64_csr_find(unsigned number);
+const struct rv64_csr *rv64_csr_at(unsigned n); /* in order of their numbers; NULL behind the last */
 /* First argument of helper csr: number | op << 12 | (writes ? CSR_CALL_WRITE : 0). */
 enum { CSR_OP_WRITE, CSR_OP_SET, CSR_OP_CLEAR, CSR_CALL_WRITE = 1 << 16 };
 uint64_t rv64_sstatus(const struct rv64_cpu *c);
@@ -126,6 +130,7 @@ uint32_t rv64_fflags_to_host(uint32_t guest);
 
 /* mmu.c */
 int rv64_translate(void *cpu, gva_t addr, enum isa_access access, struct isa_mapping *out);
+bool rv64_probe(const void *cpu, gva_t addr, gpa_t *out); /* isa_debug.probe */
 void rv64_mmu_init(struct rv64_cpu *c);
 void rv64_mmu_mode_changed(struct rv64_cpu *c); /* priv or SUM */
 void rv64_mmu_mxr_changed(struct rv64_cpu *c);

@@ -253,6 +253,43 @@ static int walk(struct rv64_cpu *c, gva_t addr, enum isa_access access, struct i
 	return page_fault(c, addr, access); /* a table where the last level must have a leaf */
 }
 
+static bool is_canonical(uint64_t satp_mode, gva_t addr)
+{
+	unsigned unused_bits = satp_mode == SATP_SV48 ? 16 : 25;
+	return (int64_t)(addr.v << unused_bits) >> unused_bits == (int64_t)addr.v;
+}
+
+bool rv64_probe(const void *cpu, gva_t addr, gpa_t *out)
+{
+	const struct rv64_cpu *c = cpu;
+	uint64_t mode = c->satp >> SATP_MODE_SHIFT;
+	uint64_t table = (c->satp & SATP_PPN_MASK) << GUEST_PAGE_SHIFT, pte;
+	if (mode == SATP_BARE) {
+		*out = GPA(addr.v);
+		return true;
+	}
+	if (!is_canonical(mode, addr))
+		return false;
+	for (unsigned level = mode == SATP_SV48 ? 4 : 3; level-- > 0;) {
+		unsigned shift = GUEST_PAGE_SHIFT + level * VPN_BITS, low_bits;
+		gpa_t at = GPA(table + (addr.v >> shift & ((1u << VPN_BITS) - 1)) * sizeof(pte));
+		if (memory_read(c->head.memory, at, &pte, sizeof(pte)) < 0)
+			return false;
+		pte = le64toh(pte);
+		if (!(pte & PTE_V) || (pte & (PTE_R | PTE_W)) == PTE_W)
+			return false;
+		table = (pte >> PTE_PPN_SHIFT & PTE_PPN_MASK) << GUEST_PAGE_SHIFT;
+		if (!(pte & (PTE_R | PTE_X)))
+			continue;
+		if (!leaf_is_valid(pte, level, &low_bits))
+			return false;
+		uint64_t low_mask = (UINT64_C(1) << (low_bits + GUEST_PAGE_SHIFT)) - 1;
+		*out = GPA((table & ~low_mask) | (addr.v & low_mask));
+		return true;
+	}
+	return false;
+}
+
 int rv64_translate(void *cpu, gva_t addr, enum isa_access access, struct isa_mapping *out)
 {
 	struct rv64_cpu *c = cpu;
@@ -268,8 +305,7 @@ int rv64_translate(void *cpu, gva_t addr, enum isa_access access, struct isa_map
 		note_mapping(c, addr, 0);
 		return 0;
 	}
-	unsigned unused_bits = mode == SATP_SV48 ? 16 : 25;
-	if ((int64_t)(addr.v << unused_bits) >> unused_bits != (int64_t)addr.v)
+	if (!is_canonical(mode, addr))
 		return page_fault(c, addr, access);
 	/* Each retry means that another hart or a device has just changed the entry. */
 	for (unsigned n = 0; n < MAX_RETRIES; n++) {

@@ -236,4 +236,5 @@ const struct isa rv64_isa = {
 	.state = visit,
 	.print = print,
 	.disassemble = rv64_disassemble,
+	.debug = &rv64_debug,
 };
