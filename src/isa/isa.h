@@ -106,6 +106,8 @@ struct isa_debug {
 	bool (*write)(void *cpu, unsigned number, const uint8_t *bytes);
 	/* Where a virtual address is mapped, whatever the current mode may do there. */
 	bool (*probe)(const void *cpu, gva_t addr, gpa_t *out);
+	/* The guest's clock has stood still for so long: it goes on from there. */
+	void (*time_stood)(void *cpu, uint64_t ns);
 };
 
 struct isa {

@@ -6,6 +6,7 @@
 #include <pthread.h>
 
 #include "board/board.h"
+#include "gdb/gdb.h"
 #include "os/sandbox.h"
 #include "vm/panic.h"
 #include "vm/vm.h"
@@ -22,6 +23,7 @@ struct vm_io {
 struct vm {
 	struct board *board;			/* owned */
 	struct loop *loop;			/* the monitor's */
+	struct gdb *gdb;			/* owned; NULL: no debugger can come */
 	struct vm_io *io;			/* owned */
 	struct sandbox_dir dirs[VM_SHARES_MAX]; /* shared directories, owned until vm_sandbox() */
 	unsigned dir_count;

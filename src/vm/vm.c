@@ -133,6 +133,7 @@ static void finish(struct vm *vm, enum vm_end end, const char *reason)
 	if (vm->started)
 		vm->board->ops->pause(vm->board);
 	serial_flush(vm->board->serial, CONSOLE_FLUSH_MS);
+	gdb_guest_ended(vm->gdb);
 	vm->ended(vm->opaque, end, reason);
 }
 
@@ -235,6 +236,32 @@ static int make_board(struct vm *vm, const struct vm_config *config, struct erro
 	return r;
 }
 
+static void on_debugger_kill(void *opaque, const char *why)
+{
+	vm_stop(opaque, why);
+}
+
+static int add_debugger(struct vm *vm, const struct vm_config *config, struct error *err)
+{
+	struct gdb_config gc = {
+		.cpus = vm->board->cpus,
+		.memory = vm->board->memory,
+		.loop = vm->loop,
+		.wait = config->debugger_wait,
+		.kill = on_debugger_kill,
+		.opaque = vm,
+	};
+	if (!config->has_debugger)
+		return 0;
+	int r = vm_own_fd(&gc.listen_fd, config->debugger_fd, err);
+	if (r == 0) {
+		r = gdb_new(&vm->gdb, &gc, err);
+		if (r < 0)
+			close_fd(gc.listen_fd);
+	}
+	return r < 0 ? error_wrap(err, "debugger") : 0;
+}
+
 /* The machine has its own copies now, or has read what it wanted. */
 static void close_config(const struct vm_config *config)
 {
@@ -253,6 +280,8 @@ static void close_config(const struct vm_config *config)
 	close_fd(config->console_in_fd);
 	if (config->console_out_fd != config->console_in_fd)
 		close_fd(config->console_out_fd);
+	if (config->has_debugger)
+		close_fd(config->debugger_fd);
 }
 
 int vm_new(struct vm **out, const struct vm_config *config, struct loop *loop, vm_ended_fn *ended,
@@ -283,6 +312,8 @@ int vm_new(struct vm **out, const struct vm_config *config, struct loop *loop, v
 		r = vm_devices_add(vm, config, err);
 	if (r == 0)
 		r = vm->board->ops->load(vm->board, &boot, err);
+	if (r == 0)
+		r = add_debugger(vm, config, err);
 	if (r < 0) {
 		vm_free(vm);
 		return r;
@@ -341,6 +372,7 @@ void vm_free(struct vm *vm)
 	if (vm->board && vm->started && !vm->over)
 		vm->board->ops->pause(vm->board);
 	io_stop_all(vm);
+	gdb_free(vm->gdb);
 	board_free(vm->board);
 	io_free_all(vm);
 	loop_fd_remove(vm->end_watch);

@@ -53,6 +53,9 @@ struct vm_config {
 	const char *vsock_path;
 	uint64_t console_log_bytes; /* not 0: console_out_fd is a log of at most this (serial.h) */
 	int console_in_fd, console_out_fd; /* the serial console; -1: input none, output dropped */
+	/* A listening socket for debuggers (gdb/gdb.h); has_debugger is false: none. */
+	bool has_debugger, debugger_wait; /* wait: nothing runs before one says so */
+	int debugger_fd;
 };
 
 enum vm_end {

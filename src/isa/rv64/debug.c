@@ -177,9 +177,17 @@ static bool write_register(void *cpu, unsigned number, const uint8_t *bytes)
 	return true;
 }
 
+static void time_stood(void *cpu, uint64_t ns)
+{
+	struct rv64_cpu *c = cpu;
+	c->time_offset -= ns / (NS_PER_SEC / RV64_TIMEBASE_HZ);
+	rv64_set_stimecmp(c, c->stimecmp);
+}
+
 const struct isa_debug rv64_debug = {
 	.describe = describe,
 	.read = read_register,
 	.write = write_register,
 	.probe = rv64_probe,
+	.time_stood = time_stood,
 };
