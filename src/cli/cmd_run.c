@@ -13,15 +13,16 @@
 #include "cli/session.h"
 #include "cli/units.h"
 #include "net/publish.h"
+#include "os/listen.h"
 #include "os/paths.h"
 #include "os/term.h"
 
 enum { CPUS_MAX = 64, DISKS_MAX = MACHINE_DISKS_MAX - 1, SHARES_MAX = MACHINE_SHARES_MAX - 1 };
 
 struct values {
-	bool vm, remove, console, verbose, tty, interactive;
+	bool vm, remove, gdb_wait, console, verbose, tty, interactive;
 	const char *level, *arch, *kernel, *initrd, *append, *net, *name, *hostname, *workdir,
-		*user;
+		*user, *gdb;
 	uint64_t cpus, memory, disk_size;
 	struct strings disks, shares, publish, env;
 };
@@ -56,6 +57,10 @@ static void run_done(struct run *r)
 	}
 	cleanup_close_fd(&r->guest.kernel_fd);
 	cleanup_close_fd(&r->guest.initrd_fd);
+	if (r->guest.gdb) {
+		listen_remove(r->v->gdb, r->guest.gdb_fd);
+		close(r->guest.gdb_fd);
+	}
 	cleanup_close_fd(&r->signal_fd);
 	if (r->instance && r->v->remove)
 		instance_remove_own(r->instance, NULL);
@@ -230,6 +235,23 @@ static int check_network(struct run *r, struct error *err)
 	return 0;
 }
 
+static int open_gdb(struct run *r, struct error *err)
+{
+	if (!r->v->gdb) {
+		if (!r->v->gdb_wait)
+			return 0;
+		error_set(err, EINVAL, "--gdb-wait without --gdb");
+		error_remedy(err, "say where a debugger connects, for example --gdb 1234");
+		return -EINVAL;
+	}
+	int e = listen_open(r->v->gdb, &r->guest.gdb_fd, err);
+	if (e < 0)
+		return error_wrap(err, e, "--gdb");
+	r->guest.gdb = true;
+	r->guest.gdb_wait = r->v->gdb_wait;
+	return 0;
+}
+
 static int check_options(struct run *r, bool separated, struct error *err)
 {
 	const struct values *v = r->v;
@@ -268,7 +290,7 @@ static int check_options(struct run *r, bool separated, struct error *err)
 		e = add_disk(r, v->disks.items[i], err);
 	for (size_t i = 0; !e && i < v->shares.len; i++)
 		e = add_share(r, v->shares.items[i], err);
-	return e;
+	return e ? e : open_gdb(r, err);
 }
 
 /* The command, as OCI has it: the image's entry point, then our words or else the image's. */
@@ -348,7 +370,8 @@ static int exec_in_guest(struct run *r, struct guest *g, char **argv, size_t n, 
 		.tty = tty};
 	if (tty)
 		term_size(STDIN_FILENO, &e.rows, &e.cols);
-	struct agent_wait w = {clock_monotonic_ns() + 120 * NS_PER_SEC, -1};
+	struct agent_wait w = {
+		r->guest.gdb ? UINT64_MAX : clock_monotonic_ns() + 120 * NS_PER_SEC, -1};
 	int status = agent_exec(p, &g->address, &e, &w, exit_status, err);
 	vec_done(&env);
 	return status;
@@ -411,6 +434,14 @@ static int run_command(struct run *r, struct guest *g, char **argv, size_t n)
 	return status;
 }
 
+/* As a user of GDB types it. */
+static void note_debugger(struct run *r)
+{
+	const char *at = r->v->gdb;
+	cli_note(r->cli, "The guest waits for a debugger: target remote %s%s",
+		strchr(at, ':') ? "" : ":", strncmp(at, "unix:", 5) ? at : at + 5);
+}
+
 static int run_guest(struct run *r, struct error *err)
 {
 	size_t n;
@@ -424,6 +455,8 @@ static int run_guest(struct run *r, struct error *err)
 		return e;
 	if (r->meter.tty && !r->guest.verbose_kernel)
 		meter_stage(&r->meter, what);
+	if (r->guest.gdb_wait)
+		note_debugger(r);
 	e = guest_start(&g, r->instance, &r->guest, r->signal_fd, &r->meter, err);
 	meter_done(&r->meter);
 	if (r->guest.console_fd != STDERR_FILENO)
@@ -517,6 +550,10 @@ static const struct option options[] = {
 	OPTION("initrd", 0, STRING, initrd, "FILE",
 		"with this initramfs instead of the boot image's"),
 	OPTION("append", 0, STRING, append, "WORDS", "add to the kernel's command line"),
+	OPTION("gdb", 0, STRING, gdb, "[HOST:]PORT|unix:PATH",
+		"let a debugger connect there (GDB's remote protocol)"),
+	OPTION("gdb-wait", 0, FLAG, gdb_wait, NULL,
+		"start nothing before a debugger has connected and continues"),
 	OPTION("console", 0, FLAG, console, NULL,
 		"show what the guest's console prints, on stderr"),
 	OPTION("verbose", 0, FLAG, verbose, NULL, "show that and more"),
@@ -526,6 +563,7 @@ static const struct example examples[] = {
 	{"strata run --vm --arch riscv64 --rm debian", "A shell in a RISC-V Debian"},
 	{"strata run --vm --rm debian -- uname -m", "One command; its status is passed on"},
 	{"tar c src | strata run --vm --rm debian -- tar tv", "Its streams are yours"},
+	{"strata run --vm --gdb 1234 --gdb-wait debian", "For gdb-multiarch: target remote :1234"},
 	{"strata run --vm --share \"$PWD:/src\" --publish 8080:80 debian",
 		"With a directory and a port of the host"},
 };

@@ -11,7 +11,7 @@
 #include "base/strbuf.h"
 #include "os/child.h"
 
-enum { BOOT_TIMEOUT_S = 300, STOP_TIMEOUT_S = 20 };
+enum { BOOT_TIMEOUT_S = 300, SETUP_TIMEOUT_S = 120, STOP_TIMEOUT_S = 20 };
 
 /* The disk that takes an instance's writes: sparse, ext4. */
 static int make_disk(const struct instance *i, uint64_t bytes, int *out, struct error *err)
@@ -89,6 +89,9 @@ static int launch(struct guest *g, const struct instance *instance, const struct
 		.agent = true,
 		.network = o->network,
 		.console_fd = o->console_fd,
+		.has_gdb = o->gdb,
+		.gdb_wait = o->gdb_wait,
+		.gdb_fd = o->gdb_fd,
 		.console_log = o->console_fd != STDERR_FILENO,
 		.dir_fd = instance->dir_fd,
 		.lock_fd = instance->lock_fd};
@@ -106,6 +109,12 @@ static int launch(struct guest *g, const struct instance *instance, const struct
 			.dir_fd = o->shares[i].dir_fd,
 			.read_only = o->shares[i].read_only};
 	return machine_start(&g->machine, spec, err);
+}
+
+/* A debugged guest may stand still for any time. */
+static uint64_t deadline_ns(const struct guest_options *o, uint64_t seconds)
+{
+	return o->gdb ? UINT64_MAX : clock_monotonic_ns() + seconds * NS_PER_SEC;
 }
 
 static int set_up(struct guest *g, const struct guest_options *o, struct error *err)
@@ -129,7 +138,7 @@ static int set_up(struct guest *g, const struct guest_options *o, struct error *
 					  .networks = {&net, o->network ? 1 : 0},
 					  .clock_ns = (uint64_t)now.tv_sec * NS_PER_SEC +
 						      (uint64_t)now.tv_nsec}};
-	struct agent_wait w = {clock_monotonic_ns() + 120 * NS_PER_SEC, -1};
+	struct agent_wait w = {deadline_ns(o, SETUP_TIMEOUT_S), -1};
 	int r = agent_call(g->control, &m, AGENT_DONE, &answer, &w, err);
 	return r < 0 ? error_wrap(err, r, "the guest's root") : 0;
 }
@@ -144,7 +153,7 @@ int guest_start(struct guest *g, const struct instance *instance, const struct g
 {
 	*g = (struct guest){.address = {instance->dir_fd, "vsock.sock", AGENT_VSOCK_PORT}};
 	int r = launch(g, instance, o, err);
-	uint64_t deadline = clock_monotonic_ns() + BOOT_TIMEOUT_S * NS_PER_SEC;
+	uint64_t deadline = deadline_ns(o, BOOT_TIMEOUT_S);
 	if (!r)
 		r = machine_wait_agent(g->machine, &g->address, deadline, cancel_fd, on_log, meter,
 			&g->control, err);

@@ -33,6 +33,8 @@ struct guest_options {
 	bool scratch;	     /* writes go to the guest's memory instead of a disk */
 	uint64_t disk_bytes; /* of the instance's disk */
 	int console_fd;
+	bool gdb, gdb_wait; /* gdb_fd listens for debuggers; the guest waits for one */
+	int gdb_fd;
 };
 
 struct guest {

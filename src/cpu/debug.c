@@ -144,7 +144,7 @@ bool vcpu_debug_watch_hit(struct vcpu *v, uint64_t addr, unsigned bytes, unsigne
 {
 	const struct vcpu_debug *d = &v->group->debug;
 	uint64_t last = addr + bytes - 1;
-	for (unsigned n = 0; n < d->watchpoint_count && !v->passing; n++) {
+	for (unsigned n = 0; n < d->watchpoint_count && !v->passing_watch; n++) {
 		const struct vcpu_watchpoint *w = &d->watchpoints[n];
 		if (!(w->kinds & kinds) || w->first > last || w->last < addr)
 			continue;
@@ -196,9 +196,10 @@ void vcpu_debug_wait(struct vcpu *v)
 void vcpu_debug_release(struct vcpu *v, bool step)
 {
 	pthread_mutex_lock(&v->lock);
-	v->passing = v->taken && v->taken_pc == v->head->pc;
+	v->passing = v->taken != VCPU_STOP_NONE && v->taken_pc == v->head->pc;
+	v->passing_watch = v->passing && v->taken == VCPU_STOP_WATCHPOINT;
 	v->stepping = step;
-	v->taken = false;
+	v->taken = VCPU_STOP_NONE;
 	v->stop_found.reason = VCPU_STOP_NONE;
 	v->held = false;
 	pthread_cond_signal(&v->wake);
@@ -211,7 +212,7 @@ bool vcpu_debug_take_stop(struct vcpu *v, struct vcpu_stop *out)
 	*out = v->stop_found;
 	bool found = out->reason != VCPU_STOP_NONE;
 	if (found) {
-		v->taken = out->reason != VCPU_STOP_STEPPED;
+		v->taken = out->reason == VCPU_STOP_STEPPED ? VCPU_STOP_NONE : out->reason;
 		v->taken_pc = v->head->pc;
 		v->stop_found.reason = VCPU_STOP_NONE;
 	}
@@ -272,7 +273,7 @@ bool vcpu_debug_steps(struct vcpu *v)
 		interp_run(&v->run, code->code);
 	fpu_leave(h);
 	free(code);
-	v->passing = v->wait_wanted = false;
+	v->passing = v->passing_watch = v->wait_wanted = false;
 	bool stopped = v->found.reason != VCPU_STOP_NONE;
 	if (h->fault.pending)
 		vcpu_take_fault(v);

@@ -39,8 +39,9 @@ void vcpu_debug_hold(struct vcpu *v);
 void vcpu_debug_wait(struct vcpu *v);
 /* Lets it go on. step: for one instruction, or one entry of a trap handler by an exception.
  * No interrupt is taken in a step, and waiting for one ends at once. When the stop that it stands
- * in was taken (below) and its pc is still the same, it first passes the breakpoints and
- * watchpoints of that one instruction; a stop that was not taken is forgotten and found again. */
+ * in was taken (below) and its pc is still the same, it first passes the breakpoint
+ * there, and after a stop at a watchpoint the watchpoints of that one instruction. A stop that was
+ * not taken is forgotten and found again. */
 void vcpu_debug_release(struct vcpu *v, bool step);
 /* Why a held vCPU stopped; false: it was merely asked to. */
 bool vcpu_debug_take_stop(struct vcpu *v, struct vcpu_stop *out);

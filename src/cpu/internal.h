@@ -37,7 +37,7 @@ struct vcpu {
 	bool wait_wanted;		/* the guest asked to wait for an interrupt */
 	/* Why cpu_head.fault is pending when it is for the debugger and not for the guest. */
 	struct vcpu_stop found;
-	bool stepping, passing; /* as vcpu_debug_release() left them */
+	bool stepping, passing, passing_watch; /* as vcpu_debug_release() left them */
 
 	/* [any thread] The code cache's epoch that this vCPU has seen: it uses no code that was
 	 * dropped up to then. CODE_EPOCH_IDLE: it uses none at all. */
@@ -51,7 +51,7 @@ struct vcpu {
 	/* The debugger's. */
 	bool held;
 	struct vcpu_stop stop_found;
-	bool taken; /* the debugger knows of the stop at taken_pc */
+	enum vcpu_stop_reason taken; /* the debugger knows of this stop at taken_pc */
 	uint64_t taken_pc;
 	pthread_t thread; /* to join */
 	struct vcpu_request *requests;

@@ -258,9 +258,8 @@ static bool monitor(struct gdb *g, const char *line)
 	};
 	struct strbuf out _strbuf_ = STRBUF_INIT;
 	if (!strcmp(line, "poweroff")) {
-		okay(g);
-		g->config.kill(g->config.opaque, "switched off by the debugger");
-		return g->fd >= 0;
+		g->end_why = "switched off by the debugger";
+		return okay(g);
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(commands) && !out.len; i++) {
 		size_t n = strlen(commands[i].name);
@@ -314,7 +313,7 @@ bool gdb_command(struct gdb *g, uint8_t *packet, size_t len)
 		g->closing = true;
 		return okay(g);
 	case GDB_KILL:
-		g->config.kill(g->config.opaque, "killed by the debugger");
+		g->end_why = "killed by the debugger";
 		return false;
 	case GDB_SUPPORTED:
 		return supported(g, &c);

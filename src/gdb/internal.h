@@ -33,6 +33,7 @@ struct gdb {
 	bool swbreak, hwbreak;	  /* it understands these reasons */
 	struct vcpu *current;	  /* of registers and memory: Hg */
 	struct vcpu *selected;	  /* of steps: Hc */
+	const char *end_why;	  /* the guest is to end, once the answer is sent */
 	struct strbuf reply;	  /* of the command at hand */
 	struct strbuf stop_reply; /* why all stand */
 };

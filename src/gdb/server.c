@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The connection, and who runs when.
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -229,6 +230,10 @@ static void take_packet(struct gdb *g)
 	strbuf_clear(&g->reply);
 	if (gdb_command(g, g->reader.data, g->reader.len))
 		send_frame(g, &g->reply);
+	if (g->end_why) {
+		flush(g);
+		g->config.kill(g->config.opaque, g->end_why);
+	}
 }
 
 /* Until the client has something to read, or the bytes are used up. */
@@ -278,11 +283,22 @@ static void on_client(void *opaque, int fd, uint32_t events)
 	take_input(g);
 }
 
+/* A client that has gone may still have left something to read. */
+static bool is_gone(struct gdb *g)
+{
+	struct pollfd p = {g->fd, POLLRDHUP, 0};
+	return poll(&p, 1, 0) > 0;
+}
+
 static void on_connection(void *opaque, int listen_fd, uint32_t events)
 {
 	struct gdb *g = opaque;
 	int fd _close_ = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	if (fd < 0 || g->fd >= 0) /* one at a time: a second one is turned away */
+	if (fd < 0)
+		return;
+	if (g->fd >= 0 && is_gone(g))
+		drop_client(g);
+	if (g->fd >= 0) /* one at a time: a second one is turned away */
 		return;
 	if (loop_fd_add(g->config.loop, fd, EPOLLIN, on_client, g, &g->client, NULL) < 0)
 		return;
@@ -347,8 +363,9 @@ void gdb_guest_ended(struct gdb *g)
 	g->listen = g->stopped = g->client = NULL;
 	if (g->fd < 0)
 		return;
-	/* Whatever the socket takes now. */
-	gdb_frame(&g->out, exited, sizeof(exited) - 1);
+	/* Whatever the socket takes now; who has asked for nothing expects no answer. */
+	if (g->running)
+		gdb_frame(&g->out, exited, sizeof(exited) - 1);
 	ssize_t n = send(g->fd, g->out.data + g->out_at, g->out.len - g->out_at,
 		MSG_NOSIGNAL | MSG_DONTWAIT);
 	(void)n;

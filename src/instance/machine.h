@@ -50,7 +50,9 @@ struct machine_spec {
 	bool network;
 	const char *publish[MACHINE_PUBLISH_MAX]; /* [ADDR:]HOST:GUEST[/tcp|udp] */
 	unsigned n_publish;
-	int console_fd;	  /* gets what the guest's console prints; -1: nobody */
+	int console_fd;		/* gets what the guest's console prints; -1: nobody */
+	int gdb_fd;		/* listening socket for debuggers, when has_gdb */
+	bool has_gdb, gdb_wait; /* wait: nothing runs before a debugger says so */
 	bool console_log; /* console_fd is a file, open for reading too: its newest part is kept */
 	/* Where the monitor makes vsock.sock; -1: no agent can be reached. */
 	int dir_fd;

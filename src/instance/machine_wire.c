@@ -87,14 +87,15 @@ json_t *machine_spec_to_json(const struct machine_spec *s, struct fd_list *fds)
 	for (size_t i = 0; i < s->n_publish; i++)
 		json_array_append_new(publish, text(s->publish[i]));
 	return json_pack("{s:o, s:o, s:I, s:I, s:o, s:o, s:b, s:o, s:o, s:b, s:o, "
-			 "s:o, s:b, s:o, s:o, s:o, s:o}",
+			 "s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:b}",
 		"arch", text(s->arch), "hostname", text(s->hostname), "cpus", (json_int_t)s->cpus,
 		"memory_bytes", (json_int_t)s->memory_bytes, "cmdline", text(s->cmdline),
 		"kernel_name", text(s->kernel_name), "console_log", (int)s->console_log, "kernel",
 		add_fd(fds, s->kernel_fd), "initrds", initrds, "agent", (int)s->agent, "disks",
 		disks, "shares", shares_to_json(s, fds), "network", (int)s->network, "publish",
 		publish, "console", add_fd(fds, s->console_fd), "directory", add_fd(fds, s->dir_fd),
-		"lock", add_fd(fds, s->lock_fd));
+		"lock", add_fd(fds, s->lock_fd), "gdb", add_fd(fds, s->has_gdb ? s->gdb_fd : -1),
+		"gdb_wait", (int)s->gdb_wait);
 }
 
 static int get_fd(const json_t *o, const char *key)
@@ -182,6 +183,9 @@ int machine_spec_from_json(const json_t *o, struct machine_spec *out, struct err
 		.console_log = json_is_true(json_object_get(o, "console_log")),
 		.dir_fd = get_fd(o, "directory"),
 		.lock_fd = get_fd(o, "lock"),
+		.gdb_fd = get_fd(o, "gdb"),
+		.has_gdb = get_fd(o, "gdb") >= 0,
+		.gdb_wait = json_is_true(json_object_get(o, "gdb_wait")),
 	};
 	int r = list_fds(json_object_get(o, "initrds"), out->initrd_fds,
 		ARRAY_SIZE(out->initrd_fds), &out->n_initrds);

@@ -129,6 +129,9 @@ static int make_config(const struct machine_spec *spec, struct vm_config *c, str
 		.net_fd = -1,
 		.vsock_listen_fd = -1,
 		.vsock_path = NULL, /* the agent is called, it calls nobody */
+		.has_debugger = spec->has_gdb,
+		.debugger_fd = spec->gdb_fd,
+		.debugger_wait = spec->gdb_wait,
 		.console_in_fd = -1,
 		.console_log_bytes = spec->console_log ? CONSOLE_LOG_BYTES : 0,
 		.console_out_fd = spec->console_fd};

@@ -259,7 +259,7 @@ static int add_debugger(struct vm *vm, const struct vm_config *config, struct er
 		if (r < 0)
 			close_fd(gc.listen_fd);
 	}
-	return r < 0 ? error_wrap(err, "debugger") : 0;
+	return r < 0 ? error_wrap(err, r, "debugger") : 0;
 }
 
 /* The machine has its own copies now, or has read what it wanted. */

@@ -245,6 +245,16 @@ static void watchpoints(void)
 	expect_stop(0, VCPU_STOP_WATCHPOINT, CODE + 32);
 	go(0, false);
 	expect_stop(0, VCPU_STOP_WATCHPOINT, CODE + 40); /* an atomic reads too */
+	/* a breakpoint, then the watchpoint of the same instruction */
+	CHECK_EQ(vcpu_debug_set_breakpoint(group, CODE + 32, OWNER, true), 0);
+	state(0)->head.pc = CODE;
+	go(0, false);
+	expect_stop(0, VCPU_STOP_BREAKPOINT, CODE + 32);
+	go(0, false);
+	expect_stop(0, VCPU_STOP_WATCHPOINT, CODE + 32);
+	go(0, false);
+	expect_stop(0, VCPU_STOP_WATCHPOINT, CODE + 40);
+	CHECK_EQ(vcpu_debug_set_breakpoint(group, CODE + 32, OWNER, false), 0);
 	/* a step comes to a watchpoint and does not go over it */
 	state(0)->head.pc = CODE + 32;
 	go(0, true);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Boots a kernel with the serial port on stdin and stdout: boot [-c CPUS] [-m MIB] [-i INITRD]
-// [-a CMDLINE] [-d DISK] [-S DIRECTORY] [-t SECONDS] [-s (sandboxed)] KERNEL. For people and
-// scripts; exits 0 when the guest switched itself off.
+// [-a CMDLINE] [-d DISK] [-S DIRECTORY] [-t SECONDS] [-s (sandboxed)] [-g [HOST:]PORT|unix:PATH
+// (debugger; -w: wait for it)] KERNEL. For people and scripts; exits 0 when the guest switched
+// itself off.
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -9,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "os/listen.h"
 #include "vm/vm.h"
 
 static struct loop *loop;
@@ -51,7 +53,7 @@ int main(int argc, char **argv)
 		.console_in_fd = dup(0),
 		.console_out_fd = dup(1),
 	};
-	while ((option = getopt(argc, argv, "c:m:i:a:t:d:S:s")) != -1) {
+	while ((option = getopt(argc, argv, "c:m:i:a:t:d:S:sg:w")) != -1) {
 		if (option == 'c')
 			config.cpus = (unsigned)atoi(optarg);
 		else if (option == 'm')
@@ -62,7 +64,15 @@ int main(int argc, char **argv)
 			seconds = (uint64_t)atoi(optarg);
 		else if (option == 's')
 			sandbox = true;
-		else if (option == 'S')
+		else if (option == 'w')
+			config.debugger_wait = true;
+		else if (option == 'g') {
+			config.has_debugger = true;
+			if (listen_open(optarg, &config.debugger_fd, &err) < 0) {
+				fprintf(stderr, "boot: %s\n", err.message);
+				return 2;
+			}
+		} else if (option == 'S')
 			config.shares[config.share_count++] = (struct vm_share){
 				.tag = "root", .dir_fd = open(optarg, O_PATH | O_CLOEXEC)};
 		else if (option == 'd')

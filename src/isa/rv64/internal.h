@@ -119,7 +119,8 @@ struct rv64_csr {
 };
 /* NULL when there is no such CSR. */
 const struct rv64_csr *rv64_csr_find(unsigned number);
-const struct rv64_csr *rv64_csr_at(unsigned n); /* in order of their numbers; NULL behind the last */
+const struct rv64_csr *rv64_csr_at(
+	unsigned n); /* in order of their numbers; NULL behind the last */
 /* First argument of helper csr: number | op << 12 | (writes ? CSR_CALL_WRITE : 0). */
 enum { CSR_OP_WRITE, CSR_OP_SET, CSR_OP_CLEAR, CSR_CALL_WRITE = 1 << 16 };
 uint64_t rv64_sstatus(const struct rv64_cpu *c);
