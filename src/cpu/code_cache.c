@@ -10,9 +10,17 @@ enum {
 	CACHE_LIMIT_BYTES = 40 << 20, /* with the allocator's share, under 64 MiB in all */
 };
 
+/* A region lives as long as one of its entries. */
+struct region {
+	struct jit_region *jit; /* owned */
+	unsigned users;
+};
+
 struct block {
 	struct code_key key;
-	struct interp_code *code;   /* owned */
+	struct interp_code *code; /* owned; NULL: never interpreted */
+	const void *native;	  /* an entry of region */
+	struct region *region;
 	struct block *hash_next;    /* bucket; then limbo */
 	struct block *page_next[2]; /* blocks of the first page, of the second */
 	uint64_t dropped_at;	    /* epoch */
@@ -26,6 +34,7 @@ struct page {
 
 struct code_cache {
 	struct memory *memory;
+	struct jit *jit;
 	struct code_cache_users users;
 	_Atomic uint64_t epoch;
 	pthread_mutex_t lock; /* what follows */
@@ -68,10 +77,12 @@ static void code_written(void *opaque, gpa_t page)
 		code_cache_drop_page(c, host);
 }
 
-struct code_cache *code_cache_new(struct memory *memory, const struct code_cache_users *users)
+struct code_cache *code_cache_new(
+	struct memory *memory, struct jit *jit, const struct code_cache_users *users)
 {
 	struct code_cache *c = xcalloc(1, sizeof(*c));
 	c->memory = memory;
+	c->jit = jit;
 	c->users = *users;
 	c->epoch = 1;
 	c->limbo_last = &c->limbo_first;
@@ -81,8 +92,12 @@ struct code_cache *code_cache_new(struct memory *memory, const struct code_cache
 	return c;
 }
 
-static void block_free(struct block *b)
+static void block_free(struct code_cache *c, struct block *b)
 {
+	if (b->region && !--b->region->users) {
+		jit_region_free(c->jit, b->region->jit);
+		free(b->region);
+	}
 	free(b->code);
 	free(b);
 }
@@ -92,7 +107,7 @@ static void free_limbo(struct code_cache *c, uint64_t up_to)
 	while (c->limbo_first && c->limbo_first->dropped_at <= up_to) {
 		struct block *b = c->limbo_first;
 		c->limbo_first = b->hash_next;
-		block_free(b);
+		block_free(c, b);
 	}
 	if (!c->limbo_first)
 		c->limbo_last = &c->limbo_first;
@@ -142,17 +157,23 @@ static bool same_start(const struct code_key *a, const struct code_key *b)
 	return a->host == b->host && a->pc == b->pc && a->flags == b->flags;
 }
 
-const struct interp_code *code_cache_find(
-	struct code_cache *c, const struct code_key *key, const uint8_t **next_page)
+static struct block *find_block(struct code_cache *c, const struct code_key *key)
 {
-	pthread_mutex_lock(&c->lock);
 	struct block *b = *block_bucket(c, key);
 	while (b && !same_start(&b->key, key))
 		b = b->hash_next;
-	const struct interp_code *code = b ? b->code : NULL;
-	*next_page = b ? b->key.next_page : NULL;
+	return b;
+}
+
+struct code_found code_cache_find(struct code_cache *c, const struct code_key *key)
+{
+	struct code_found found = {0};
+	pthread_mutex_lock(&c->lock);
+	struct block *b = find_block(c, key);
+	if (b)
+		found = (struct code_found){b->code, b->native, b->key.next_page};
 	pthread_mutex_unlock(&c->lock);
-	return code;
+	return found;
 }
 
 /* Which of a block's two page lists is that of `page`. */
@@ -189,13 +210,18 @@ static void unlink_page(struct code_cache *c, const uint8_t *host, struct block 
 	}
 }
 
+static uint64_t block_bytes(const struct block *b)
+{
+	return sizeof(*b) + (b->code ? b->code->words * sizeof(uint64_t) : 0);
+}
+
 static void drop_block(struct code_cache *c, struct block *b, uint64_t epoch)
 {
 	unlink_hash(c, b);
 	unlink_page(c, page_of(b->key.host), b);
 	if (second_page(b))
 		unlink_page(c, second_page(b), b);
-	c->bytes -= sizeof(*b) + b->code->words * sizeof(uint64_t);
+	c->bytes -= block_bytes(b);
 	b->dropped_at = epoch;
 	b->hash_next = NULL;
 	*c->limbo_last = b;
@@ -205,9 +231,11 @@ static void drop_block(struct code_cache *c, struct block *b, uint64_t epoch)
 static void drop_everything(struct code_cache *c)
 {
 	uint64_t epoch = atomic_fetch_add(&c->epoch, 1) + 1;
-	for (unsigned n = 0; n < BLOCK_BUCKETS; n++)
-		while (c->blocks[n])
-			drop_block(c, c->blocks[n], epoch);
+	/* By page: the first of a page's list leaves it at once; the last takes the page with it.
+	 */
+	for (unsigned n = 0; n < PAGE_BUCKETS; n++)
+		while (c->pages[n])
+			drop_block(c, c->pages[n]->blocks, epoch);
 }
 
 void code_cache_drop_page(struct code_cache *c, const uint8_t *host)
@@ -255,6 +283,19 @@ static bool is_code(struct code_cache *c, const uint8_t *host)
 	return !host || c->users.is_code(c->users.opaque, page_of(host));
 }
 
+static struct block *add_block(struct code_cache *c, const struct code_key *key)
+{
+	struct block *b = xcalloc(1, sizeof(*b)), **bucket = block_bucket(c, key);
+	b->key = *key;
+	b->hash_next = *bucket;
+	*bucket = b;
+	link_page(c, page_of(key->host), b);
+	if (second_page(b))
+		link_page(c, second_page(b), b);
+	c->bytes += sizeof(*b);
+	return b;
+}
+
 const struct interp_code *code_cache_add(
 	struct code_cache *c, const struct code_key *key, struct interp_code *code)
 {
@@ -265,9 +306,13 @@ const struct interp_code *code_cache_add(
 		free(code);
 		return NULL;
 	}
-	struct block *old = *block_bucket(c, key);
-	while (old && !same_start(&old->key, key))
-		old = old->hash_next;
+	struct block *old = find_block(c, key);
+	if (old && !old->code && old->key.next_page == key->next_page) {
+		old->code = code;
+		c->bytes += code->words * sizeof(uint64_t);
+		pthread_mutex_unlock(&c->lock);
+		return code;
+	}
 	if (old && old->key.next_page == key->next_page) {
 		free(code);
 		code = old->code;
@@ -282,18 +327,40 @@ const struct interp_code *code_cache_add(
 			drop_block(c, old, atomic_fetch_add(&c->epoch, 1) + 1);
 		dropped = true;
 	}
-	struct block *b = xcalloc(1, sizeof(*b)), **bucket = block_bucket(c, key);
-	b->key = *key;
-	b->code = code;
-	b->hash_next = *bucket;
-	*bucket = b;
-	link_page(c, page_of(key->host), b);
-	if (second_page(b))
-		link_page(c, second_page(b), b);
-	c->bytes += sizeof(*b) + code->words * sizeof(uint64_t);
+	add_block(c, key)->code = code;
+	c->bytes += code->words * sizeof(uint64_t);
 	free_limbo(c, c->users.oldest_epoch(c->users.opaque));
 	pthread_mutex_unlock(&c->lock);
 	if (dropped)
 		c->users.dropped(c->users.opaque);
 	return code;
+}
+
+bool code_cache_add_region(
+	struct code_cache *c, const struct code_key *key, struct jit_region *region)
+{
+	struct region *r = xcalloc(1, sizeof(*r));
+	r->jit = region;
+	pthread_mutex_lock(&c->lock);
+	bool current = is_code(c, key->host);
+	for (unsigned n = 0; n < region->entry_count && current; n++) {
+		const struct jit_entry *e = &region->entries[n];
+		struct code_key at = {
+			.host = key->host + (e->pc - key->pc), .pc = e->pc, .flags = key->flags};
+		struct block *b = find_block(c, &at);
+		if (b && (b->native || b->key.next_page))
+			continue;
+		if (!b)
+			b = add_block(c, &at);
+		b->native = e->code;
+		b->region = r;
+		r->users++;
+	}
+	bool used = r->users;
+	pthread_mutex_unlock(&c->lock);
+	if (!used) {
+		jit_region_free(c->jit, region);
+		free(r);
+	}
+	return used;
 }

@@ -11,7 +11,7 @@
 #ifndef STRATA_CPU_CODE_CACHE_H
 #define STRATA_CPU_CODE_CACHE_H
 
-#include "interp/interp.h"
+#include "jit/jit.h"
 
 #define CODE_EPOCH_IDLE UINT64_MAX
 
@@ -34,22 +34,34 @@ struct code_cache_users {
 };
 
 struct code_cache;
-/* memory: NULL when the vCPUs' memory is flat. */
-struct code_cache *code_cache_new(struct memory *memory, const struct code_cache_users *users);
+/* memory: NULL when the vCPUs' memory is flat. jit: NULL, or outlives the cache. */
+struct code_cache *code_cache_new(
+	struct memory *memory, struct jit *jit, const struct code_cache_users *users);
 void code_cache_free(struct code_cache *c); /* no vCPU runs any more */
 
 uint64_t code_cache_epoch(const struct code_cache *c); /* grows when blocks are dropped */
 
+/* What is known of a key. */
+struct code_found {
+	const struct interp_code *code; /* NULL: none */
+	const void *native;		/* the compiled entry; NULL: none */
+	const uint8_t *next_page;
+};
+
 /* Code for the key. key->next_page is not compared: when the block found straddles, *next_page is
  * the page that it needs, which the caller must compare with where the next page is mapped. */
-const struct interp_code *code_cache_find(
-	struct code_cache *c, const struct code_key *key, const uint8_t **next_page);
+struct code_found code_cache_find(struct code_cache *c, const struct code_key *key);
 
 /* Adds a block, and takes the code. Returns the block's code: another vCPU's when it was faster
  * (then *code is freed). NULL: a page of it was written to since it was prepared; *code is freed,
  * lift again. */
 const struct interp_code *code_cache_add(
 	struct code_cache *c, const struct code_key *key, struct interp_code *code);
+
+/* Adds the entries of a region, whose code is all in the page of key->host; takes the region.
+ * false: another vCPU was faster, or the page was written to since it was prepared: it is freed. */
+bool code_cache_add_region(
+	struct code_cache *c, const struct code_key *key, struct jit_region *region);
 
 /* Drops the blocks of a host page; all blocks. */
 void code_cache_drop_page(struct code_cache *c, const uint8_t *page);

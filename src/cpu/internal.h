@@ -10,6 +10,7 @@
 #include "cpu/debug.h"
 #include "cpu/vcpu.h"
 #include "interp/interp.h"
+#include "jit/jit.h"
 
 enum { VCPU_MAX = 512, VCPU_FLAT_MAX = 16384 };
 
@@ -62,7 +63,7 @@ struct vcpu {
 	uint64_t deadline_ns; /* group->timer.lock */
 
 	_Atomic uint64_t blocks_lifted, blocks_run, tlb_misses, lookups_missed, interrupts,
-		exceptions;
+		exceptions, regions_compiled, regions_refused, regions_run, insns_compiled;
 };
 
 struct vcpu_timer {
@@ -98,6 +99,8 @@ struct vcpu_group {
 	struct vcpu_space space; /* when flat */
 	struct vcpu_callbacks callbacks;
 	struct code_cache *cache; /* owned */
+	struct jit *jit;	  /* owned; NULL: everything is interpreted */
+	uint32_t hot;		  /* entries of a block before it is compiled */
 	struct vcpu_timer timer;
 	struct vcpu_debug debug;
 	pthread_mutex_t request_lock; /* vcpu_request.done */
@@ -134,6 +137,18 @@ static inline bool vcpu_code_changed(const struct vcpu *v)
 /* translate.c: the code for head->pc, or NULL: cpu_head.fault is set, or code or mappings have
  * changed and the caller is to begin afresh. */
 const struct interp_jump *vcpu_find_code(struct vcpu *v);
+/* The bytes of guest code at `from`, read once. */
+void vcpu_copy_code(uint8_t *to, const uint8_t *from, size_t n);
+
+/* region.c: the compiled code for head->pc, which interpreted code has found hot; NULL: go on
+ * interpreting. */
+const void *vcpu_hot_code(struct vcpu *v);
+/* Remembers an entry for the current context. */
+static inline void vcpu_know_native(struct vcpu *v, uint64_t pc, const void *code)
+{
+	*jit_jump_slot(v->head->isa, v->head, pc) =
+		(struct cpu_jump){.pc = pc, .context = v->run.context, .code = code};
+}
 /* The one instruction at head->pc, whatever breakpoints there are; freed with free(). NULL:
  * cpu_head.fault is set. */
 struct interp_code *vcpu_make_step(struct vcpu *v);

@@ -28,32 +28,74 @@ static void update_context(struct vcpu *v)
 	uint64_t high = code >> CODE_BITS << 32 | mapping >> MAPPING_BITS;
 	if (high != v->context_high) {
 		memset(v->jumps, 0, INTERP_JUMPS * sizeof(*v->jumps));
+		memset(cpu_jumps(h->isa, h), 0, CPU_JUMPS * sizeof(struct cpu_jump));
 		v->context_high = high;
 	}
 	/* The top bit: a context is never that of a cleared entry. */
 	v->run.context =
 		UINT64_C(1) << 63 | low_bits(code, CODE_BITS) << (MAPPING_BITS + FLAG_BITS) |
 		low_bits(mapping, MAPPING_BITS) << FLAG_BITS | h->isa->translation_flags(h);
+	h->exec.context = v->run.context;
 }
 
-/* Runs blocks until something but the next block is to be looked at. */
+static enum interp_exit interpret(struct vcpu *v, const struct interp_jump *j)
+{
+	vcpu_count_event(&v->blocks_run);
+	return v->head->flat ? interp_run_flat(&v->run, j->entry) : interp_run(&v->run, j->entry);
+}
+
+/* Compiled code for head->pc, as far as the vCPU knows. An edge that led here is linked to it. */
+static const void *find_native(struct vcpu *v)
+{
+	struct cpu_head *h = v->head;
+	const struct cpu_jump *j = jit_jump_slot(h->isa, h, h->pc);
+	const void *code = NULL;
+	if (j->pc == h->pc && j->context == v->run.context) {
+		code = j->code;
+	} else { /* another has taken its place in the table */
+		const struct interp_jump *known = interp_jump_slot(v->jumps, h->pc);
+		if (known->pc == h->pc && known->context == v->run.context)
+			code = known->native;
+		if (!code)
+			return NULL;
+		vcpu_know_native(v, h->pc, code);
+	}
+	struct jit_link *link = h->exec.link;
+	if (link && link->pc == h->pc)
+		jit_link_to(v->group->jit, link, code);
+	return code;
+}
+
+/* Runs code until something but the next block is to be looked at. What is linked is not freed
+ * before this CPU passes update_context(). */
 static void run_blocks(struct vcpu *v)
 {
 	struct cpu_head *h = v->head;
 	enum interp_exit exit;
 	v->run.link = NULL;
+	h->exec.link = NULL;
 	fpu_enter(h);
 	do {
+		const void *native = v->group->jit ? find_native(v) : NULL;
+		h->exec.link = NULL;
+		if (native) {
+			v->run.link = NULL;
+			vcpu_count_event(&v->regions_run);
+			exit = jit_run(v->group->jit, h, native);
+			continue;
+		}
 		uint64_t *link = v->run.link;
 		const struct interp_jump *j = vcpu_find_code(v);
 		if (!j)
 			break;
-		/* The block with the link is not freed before this CPU passes update_context(). */
 		if (link && j->linkable)
 			interp_link(link, j->entry);
-		vcpu_count_event(&v->blocks_run);
-		exit = h->flat ? interp_run_flat(&v->run, j->entry) : interp_run(&v->run, j->entry);
-	} while (exit == INTERP_MISS && !vcpu_code_changed(v));
+		exit = interpret(v, j);
+		if (exit == INTERP_HOT)
+			v->run.link = NULL; /* of some earlier edge */
+		if (exit == INTERP_HOT && !vcpu_hot_code(v) && !vcpu_code_changed(v))
+			exit = INTERP_MISS;
+	} while ((exit == INTERP_MISS || exit == INTERP_HOT) && !vcpu_code_changed(v));
 	fpu_leave(h);
 }
 

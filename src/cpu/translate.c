@@ -54,7 +54,7 @@ static void prepare_page(struct vcpu *v, uint8_t *page)
 }
 
 /* The guest's bytes, read once: another CPU may be writing them. */
-__attribute__((no_sanitize("thread"))) static void copy_code(
+__attribute__((no_sanitize("thread"))) void vcpu_copy_code(
 	uint8_t *to, const uint8_t *from, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
@@ -76,9 +76,9 @@ static int lift(struct vcpu *v, const struct code_key *key, unsigned max_insns,
 	uint8_t code[BLOCK_MAX_INSNS * INSN_MAX_BYTES], next[INSN_MAX_BYTES];
 	size_t bytes = GUEST_PAGE_BYTES - (size_t)(key->host - page_of(key->host));
 	bytes = MIN(bytes, max_insns * INSN_MAX_BYTES);
-	copy_code(code, key->host, bytes);
+	vcpu_copy_code(code, key->host, bytes);
 	if (key->next_page)
-		copy_code(next, key->next_page, sizeof(next));
+		vcpu_copy_code(next, key->next_page, sizeof(next));
 
 	struct ir_func f;
 	size_t room = vcpu_debug_room(v->group, key->pc, bytes);
@@ -146,15 +146,16 @@ static const struct interp_code *make_code(struct vcpu *v, struct code_key *key)
 /* The block in the cache, when the page after it is still the one that it was made from. */
 static const struct interp_code *cached(struct vcpu *v, struct code_key *key, bool *fault)
 {
-	const uint8_t *next_page;
-	const struct interp_code *code = code_cache_find(v->group->cache, key, &next_page);
+	struct code_found found = code_cache_find(v->group->cache, key);
 	*fault = false;
-	if (!code || !next_page)
-		return code;
+	if (found.native)
+		vcpu_know_native(v, key->pc, found.native);
+	if (!found.code || !found.next_page)
+		return found.code;
 	key->next_page =
 		vcpu_fetch_pointer(v, align_down(key->pc, GUEST_PAGE_BYTES) + GUEST_PAGE_BYTES);
 	*fault = !key->next_page;
-	return key->next_page == next_page ? code : NULL;
+	return key->next_page == found.next_page ? found.code : NULL;
 }
 
 struct interp_code *vcpu_make_step(struct vcpu *v)
@@ -209,6 +210,9 @@ const struct interp_jump *vcpu_find_code(struct vcpu *v)
 	 * the mapping by which the code was found. */
 	if (!code || vcpu_code_changed(v) || h->mapping_epoch != mapping)
 		return NULL;
-	*j = (struct interp_jump){h->pc, v->run.context, code->code, !key.next_page};
+	*j = (struct interp_jump){.pc = h->pc,
+		.context = v->run.context,
+		.entry = code->code,
+		.linkable = !key.next_page};
 	return j;
 }

@@ -6,7 +6,11 @@
 #include <signal.h>
 
 #include "cpu/internal.h"
+
+#include "base/log.h"
 #include "isa/fpu.h"
+
+enum { HOT_DEFAULT = 64 };
 
 /* --- what the architecture asks of us --- */
 static bool env_mmio_read(void *opaque, gpa_t addr, unsigned bytes, uint64_t *value)
@@ -75,13 +79,30 @@ static bool is_code(void *opaque, const uint8_t *page)
 	return atomic_load(code_cache_page_flags(g->cache, page)) & MEMORY_PAGE_CODE;
 }
 
+/* STRATA_JIT: "off", or how often a block is interpreted before it is compiled. */
+static void start_jit(struct vcpu_group *g)
+{
+	struct error err _error_ = ERROR_INIT;
+	const char *wanted = getenv("STRATA_JIT");
+	g->hot = HOT_DEFAULT;
+	if (wanted && !strcmp(wanted, "off"))
+		return;
+	if (wanted && atoi(wanted) > 0)
+		g->hot = (uint32_t)atoi(wanted);
+	if (!g->memory) /* not yet */
+		return;
+	if (jit_new(&g->jit, g->isa, &err) < 0)
+		log_info("%s", err.message);
+}
+
 struct vcpu_group *vcpu_group_make(const struct isa *isa, struct memory *memory)
 {
 	struct vcpu_group *g = xcalloc(1, sizeof(*g));
 	g->isa = isa;
 	g->memory = memory;
+	start_jit(g);
 	g->cache = code_cache_new(
-		memory, &(struct code_cache_users){g, is_code, oldest_epoch, code_dropped});
+		memory, g->jit, &(struct code_cache_users){g, is_code, oldest_epoch, code_dropped});
 	vcpu_timer_init(&g->timer);
 	pthread_mutex_init(&g->debug.lock, NULL);
 	pthread_mutex_init(&g->request_lock, NULL);
@@ -119,6 +140,7 @@ void vcpu_group_free(struct vcpu_group *g)
 		vcpu_stop(g->vcpus[n]);
 	vcpu_timer_done(&g->timer);
 	code_cache_free(g->cache);
+	jit_free(g->jit);
 	for (unsigned n = 0; n < g->count; n++)
 		vcpu_free(g->vcpus[n]);
 	pthread_mutex_destroy(&g->debug.lock);
@@ -138,9 +160,11 @@ int vcpu_new(struct vcpu_group *g, unsigned id, struct vcpu **out, struct error 
 	struct vcpu *v = xcalloc(1, sizeof(*v));
 	v->group = g;
 	v->id = id;
-	v->head = xcalloc(1, g->isa->state_bytes);
+	v->head = xcalloc(1, cpu_state_bytes(g->isa));
 	v->jumps = xcalloc(INTERP_JUMPS, sizeof(*v->jumps));
 	v->lowerer = interp_lowerer_new(flat);
+	if (g->jit)
+		interp_lowerer_count(v->lowerer, g->hot);
 	v->run = (struct interp_run){.cpu = v->head, .jumps = v->jumps};
 	v->park = v->parked = true;
 	v->idle = true;

@@ -82,7 +82,7 @@ enum { FORM_8, FORM_16, FORM_32, FORM_64, FORM_32_IMM, FORM_64_IMM, FORM_32_SEXT
 	H(FP_32_32) H(FP_32_64) H(FP_64_32) H(FP_64_64)                                            \
 	H(FADD_32) H(FSUB_32) H(FMUL_32) H(FDIV_32) H(FADD_64) H(FSUB_64) H(FMUL_64) H(FDIV_64)    \
 	H(CALL) H(CALL_FAULT)                                                                      \
-	H(JUMP) H(BRANCH) H(GOTO) H(GOTO_REG) H(EXIT) H(TRAP) H(BR_NZ)
+	H(COUNT) H(JUMP) H(BRANCH) H(GOTO) H(GOTO_REG) H(EXIT) H(TRAP) H(BR_NZ)
 
 #define INTERP_BINARY_LIST(H)  INTERP_BINARY_X(H)
 #define INTERP_BINARY_X(H)                                                                         \

@@ -375,6 +375,17 @@ L_CALL_FAULT : {
 	NEXT(4);
 }
 
+	/* word 1: how often yet, 2: pc. Racing CPUs lose a count, no more. */
+L_COUNT : {
+	int64_t left = __atomic_load_n((int64_t *)(uintptr_t)(ip + 1), __ATOMIC_RELAXED) - 1;
+	__atomic_store_n((int64_t *)(uintptr_t)(ip + 1), left, __ATOMIC_RELAXED);
+	if (UNLIKELY(left <= 0)) {
+		h->pc = ip[2];
+		return INTERP_HOT;
+	}
+	NEXT(3);
+}
+
 	/* Inside a function: word 2 (and 3) is a distance in words, then the pc of the block for when
 	 * it must stop there. */
 L_JUMP:

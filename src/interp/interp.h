@@ -22,6 +22,12 @@ struct interp_lowerer;
 struct interp_lowerer *interp_lowerer_new(bool flat);
 void interp_lowerer_free(struct interp_lowerer *l);
 
+/* Code that begins with a counter leaves with INTERP_HOT when it has been entered as often, and
+ * each time after that. 0: no counter. */
+void interp_lowerer_count(struct interp_lowerer *l, uint32_t entries);
+/* The counter of code with one: this entry is not to be hot, never again. */
+void interp_never_hot(const uint64_t *entry);
+
 /* *out is freed with free(). -E2BIG: a block needs more temporaries than there are; lift fewer
  * instructions and try again. f must be verified. */
 int interp_lower(struct interp_lowerer *l, const struct ir_func *f, struct interp_code **out,
@@ -34,6 +40,7 @@ int interp_lower(struct interp_lowerer *l, const struct ir_func *f, struct inter
 struct interp_jump {
 	uint64_t pc, context;
 	const uint64_t *entry; /* code[] of the block at pc */
+	const void *native;    /* compiled code for it that is to be run instead, or NULL */
 	bool linkable;	       /* its code lies in one page */
 };
 enum { INTERP_JUMPS = 4096 };
@@ -57,6 +64,7 @@ enum interp_exit {
 	INTERP_EXIT,	  /* an EXIT op: start afresh at cpu_head.pc */
 	INTERP_ATTENTION, /* cpu_head.attention is set; about to run cpu_head.pc */
 	INTERP_FAULT,	  /* cpu_head.fault is set; cpu_head.pc is the instruction's */
+	INTERP_HOT,	  /* the block at cpu_head.pc, about to be run, is worth compiling */
 };
 
 /* Runs from a block's entry until there is a reason to leave. The FPU must be the guest's

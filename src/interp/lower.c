@@ -55,6 +55,7 @@ struct interp_lowerer {
 	uint16_t free_temps[CPU_SCRATCH];
 	unsigned free_count;
 	unsigned insns; /* in this block so far */
+	uint32_t count; /* entries until code is hot; 0: not counted */
 	uint64_t pc;	/* of the current guest instruction */
 	bool overflow;	/* out of temporaries */
 };
@@ -64,6 +65,16 @@ struct interp_lowerer *interp_lowerer_new(bool flat)
 	struct interp_lowerer *l = xcalloc(1, sizeof(*l));
 	l->handlers = flat ? interp_handlers_flat() : interp_handlers();
 	return l;
+}
+
+void interp_lowerer_count(struct interp_lowerer *l, uint32_t entries)
+{
+	l->count = entries;
+}
+
+void interp_never_hot(const uint64_t *entry)
+{
+	__atomic_store_n((int64_t *)(uintptr_t)(entry + 1), INT64_MAX, __ATOMIC_RELAXED);
 }
 
 void interp_lowerer_free(struct interp_lowerer *l)
@@ -813,6 +824,11 @@ int interp_lower(struct interp_lowerer *l, const struct ir_func *f, struct inter
 	struct error *err)
 {
 	reserve(l, f);
+	if (l->count) {
+		word(l, (uint64_t)(uintptr_t)l->handlers[H_COUNT]);
+		word(l, l->count);
+		word(l, f->pc);
+	}
 	for (unsigned n = 0; n < f->block_count; n++) {
 		l->block_start[n] = (uint32_t)l->words;
 		lower_block(l, &f->blocks[n]);

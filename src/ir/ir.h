@@ -144,6 +144,10 @@ struct ir_target {
 	unsigned slot_count;
 	const struct ir_helper *helpers;
 	unsigned helper_count;
+	/* The integer slots that are used most, most wanted first: a compiler keeps as many of them
+	 * in host registers as it has. They overlap no other slot. */
+	const uint16_t *pinned;
+	unsigned pinned_count;
 };
 
 enum { IR_CONST_CACHE = 32 };

@@ -81,9 +81,25 @@ struct cpu_head {
 	struct memory *memory; /* NULL when flat */
 	const struct cpu_env *env;
 	const struct isa *isa;
-	uint64_t zero;		       /* always 0: an operand for executors */
+	uint64_t zero; /* always 0: an operand for executors */
+	/* Compiled code's own. */
+	struct {
+		uint64_t args[4]; /* to and from functions that compiled code calls */
+		uint32_t info, fp_info;
+		void *link;	  /* of an exit: struct jit_link, or NULL */
+		uint64_t context; /* under which entries of the jump table hold; never 0 */
+	} exec;
 	uint64_t scratch[CPU_SCRATCH]; /* the executor's; of no meaning outside a block */
 };
+
+/* Compiled code by guest address, per vCPU: behind the CPU state, where code reaches it at a
+ * constant distance. */
+struct cpu_jump {
+	uint64_t pc, context;
+	const void *code;
+	uint64_t unused; /* entries do not cross cache lines */
+};
+enum { CPU_JUMPS = 4096 };
 
 /* How a virtual address maps, as isa->translate found it. */
 struct isa_mapping {
@@ -160,5 +176,19 @@ struct isa {
 	unsigned (*disassemble)(const uint8_t *code, size_t bytes, uint64_t pc, struct strbuf *out);
 	const struct isa_debug *debug; /* or NULL */
 };
+
+static inline size_t cpu_jumps_offset(const struct isa *isa)
+{
+	return (isa->state_bytes + 63) & ~(size_t)63;
+}
+/* Of a CPU's state with its jump table. */
+static inline size_t cpu_state_bytes(const struct isa *isa)
+{
+	return cpu_jumps_offset(isa) + CPU_JUMPS * sizeof(struct cpu_jump);
+}
+static inline struct cpu_jump *cpu_jumps(const struct isa *isa, void *cpu)
+{
+	return (struct cpu_jump *)((char *)cpu + cpu_jumps_offset(isa));
+}
 
 #endif

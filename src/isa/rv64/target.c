@@ -25,6 +25,10 @@ const struct ir_slot rv64_slots[SLOT_COUNT] = {
 	CSR_FIELD(STVAL, stval),
 };
 
+/* What compilers use most: arguments, the stack, the first saved registers. */
+static const uint16_t pinned[] = {SLOT_X + 15, SLOT_X + 2, SLOT_X + 14, SLOT_X + 10, SLOT_X + 8,
+	SLOT_X + 13, SLOT_X + 11, SLOT_X + 12, SLOT_X + 9, SLOT_X + 16, SLOT_X + 17};
+
 const struct ir_helper rv64_helpers[HELPER_COUNT] = {
 #define X(id, name, nargs, flags) [HELPER_##id] = {#name, rv64_helper_##name, nargs, flags},
 	HELPERS(X)
@@ -220,6 +224,8 @@ const struct isa rv64_isa = {
 			.slot_count = SLOT_COUNT,
 			.helpers = rv64_helpers,
 			.helper_count = HELPER_COUNT,
+			.pinned = pinned,
+			.pinned_count = ARRAY_SIZE(pinned),
 		},
 	.init = init,
 	.done = done,

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the portable part of the compiler and the emitters share.
+#ifndef STRATA_JIT_INTERNAL_H
+#define STRATA_JIT_INTERNAL_H
+
+#include <pthread.h>
+
+#include "base/arena.h"
+#include "jit/jit.h"
+#include "jit/slow.h"
+
+enum { JIT_CODE_BYTES = 32 << 20 };
+
+/* A free stretch of code memory. */
+struct jit_hole {
+	uint32_t at, bytes;
+};
+
+struct jit {
+	const struct isa *isa;
+	uint8_t *write; /* the code memory, writable */
+	uint8_t *exec;	/* and the same, executable */
+	size_t bytes;
+	pthread_mutex_t lock;	/* what follows */
+	struct jit_hole *holes; /* sorted by address, never touching each other */
+	unsigned hole_count, hole_cap;
+	size_t used;
+
+	/* Written once, by the emitter's jit_emit_common(). */
+	uint8_t *enter, *leave, *leave_stored; /* in the writable mapping */
+	uint8_t *slow[JIT_SLOW_COUNT][2];      /* [1]: xmm registers are in use */
+	size_t common_bytes;
+};
+
+/* The emitter of this host (jit/x86_64). 0, or -ENOTSUP with the missing instructions. */
+int jit_host_check(struct error *err);
+void jit_emit_common(struct jit *j);
+/* Emits f at `at`, which has `room` bytes. Fills region->bytes, entries, links. -ENOTSUP, -ENOSPC.
+ */
+int jit_emit(struct jit *j, const struct ir_func *f, const unsigned *entries, unsigned entry_count,
+	uint8_t *at, size_t room, struct jit_region *region, struct error *err);
+void jit_patch_jump(uint8_t *jump, const uint8_t *target);
+
+static inline const void *jit_executable(const struct jit *j, const uint8_t *p)
+{
+	return j->exec + (p - j->write);
+}
+static inline uint8_t *jit_writable(const struct jit *j, const void *code)
+{
+	return j->write + ((const uint8_t *)code - j->exec);
+}
+
+#endif

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+// Code memory: one file in memory, mapped twice, so that no page is ever writable and executable at
+// one address. Regions are cut from holes, first fit.
+#include "jit/jit.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "jit/internal.h"
+
+/* A region is emitted into the largest room that there may be need for, then cut to size. */
+enum { REGION_MAX_BYTES = 256 << 10, CODE_ALIGN = 32 };
+
+static int map_code(struct jit *j, struct error *err)
+{
+	int fd = memfd_create("strata-code", MFD_CLOEXEC);
+	if (fd < 0 || ftruncate(fd, (off_t)j->bytes) < 0) {
+		int code = errno;
+		if (fd >= 0)
+			close(fd);
+		return error_errno(err, code, "jit: code memory");
+	}
+	void *w = mmap(NULL, j->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	void *x = mmap(NULL, j->bytes, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
+	int code = errno;
+	close(fd);
+	j->write = w == MAP_FAILED ? NULL : w;
+	j->exec = x == MAP_FAILED ? NULL : x;
+	if (!j->write || !j->exec)
+		return error_errno(err, code, "jit: cannot map code memory");
+	return 0;
+}
+
+int jit_new(struct jit **out, const struct isa *isa, struct error *err)
+{
+	int r = jit_host_check(err);
+	if (r < 0)
+		return r;
+	struct jit *j = xcalloc(1, sizeof(*j));
+	j->isa = isa;
+	j->bytes = JIT_CODE_BYTES;
+	pthread_mutex_init(&j->lock, NULL);
+	r = map_code(j, err);
+	if (r < 0) {
+		jit_free(j);
+		return r;
+	}
+	jit_emit_common(j);
+	j->hole_cap = 64;
+	j->holes = xcalloc(j->hole_cap, sizeof(*j->holes));
+	uint32_t first = (uint32_t)align_up(j->common_bytes, CODE_ALIGN);
+	j->holes[j->hole_count++] = (struct jit_hole){first, (uint32_t)(j->bytes - first)};
+	*out = j;
+	return 0;
+}
+
+void jit_free(struct jit *j)
+{
+	if (!j)
+		return;
+	if (j->write)
+		munmap(j->write, j->bytes);
+	if (j->exec)
+		munmap(j->exec, j->bytes);
+	pthread_mutex_destroy(&j->lock);
+	free(j->holes);
+	free(j);
+}
+
+size_t jit_bytes(const struct jit *j)
+{
+	return __atomic_load_n(&j->used, __ATOMIC_RELAXED);
+}
+
+/* --- holes; the lock is held --- */
+static void insert_hole(struct jit *j, unsigned n, struct jit_hole hole)
+{
+	if (j->hole_count == j->hole_cap) {
+		j->hole_cap *= 2;
+		j->holes = xrealloc(j->holes, j->hole_cap * sizeof(*j->holes));
+	}
+	memmove(&j->holes[n + 1], &j->holes[n], (j->hole_count - n) * sizeof(*j->holes));
+	j->holes[n] = hole;
+	j->hole_count++;
+}
+
+static void give_back(struct jit *j, uint32_t at, uint32_t bytes)
+{
+	unsigned n = 0;
+	while (n < j->hole_count && j->holes[n].at < at)
+		n++;
+	bool before = n && j->holes[n - 1].at + j->holes[n - 1].bytes == at;
+	bool after = n < j->hole_count && at + bytes == j->holes[n].at;
+	if (before && after) {
+		j->holes[n - 1].bytes += bytes + j->holes[n].bytes;
+		memmove(&j->holes[n], &j->holes[n + 1], (--j->hole_count - n) * sizeof(*j->holes));
+	} else if (before) {
+		j->holes[n - 1].bytes += bytes;
+	} else if (after) {
+		j->holes[n].at = at;
+		j->holes[n].bytes += bytes;
+	} else {
+		insert_hole(j, n, (struct jit_hole){at, bytes});
+	}
+}
+
+static struct jit_hole *largest_hole(struct jit *j)
+{
+	struct jit_hole *best = NULL;
+	for (unsigned n = 0; n < j->hole_count; n++) {
+		if (j->holes[n].bytes >= REGION_MAX_BYTES)
+			return &j->holes[n];
+		if (!best || j->holes[n].bytes > best->bytes)
+			best = &j->holes[n];
+	}
+	return best;
+}
+
+int jit_compile(struct jit *j, const struct ir_func *f, const unsigned *entries,
+	unsigned entry_count, struct jit_region **out, struct error *err)
+{
+	struct jit_region *r = xcalloc(1, sizeof(*r));
+	r->insns = f->insns;
+	pthread_mutex_lock(&j->lock);
+	struct jit_hole *hole = largest_hole(j);
+	int ret = hole ? jit_emit(j, f, entries, entry_count, j->write + hole->at,
+				 MIN(hole->bytes, (uint32_t)REGION_MAX_BYTES), r, err)
+		       : -ENOSPC;
+	if (ret == 0) {
+		uint32_t bytes = (uint32_t)align_up(r->bytes, CODE_ALIGN);
+		r->code = j->write + hole->at;
+		r->bytes = bytes = MIN(bytes, hole->bytes);
+		hole->at += bytes;
+		hole->bytes -= bytes;
+		__atomic_store_n(&j->used, j->used + bytes, __ATOMIC_RELAXED);
+	}
+	pthread_mutex_unlock(&j->lock);
+	if (ret < 0) {
+		jit_region_free(j, r);
+		return ret == -ENOSPC ? error_set(err, ENOSPC, "jit: the code memory is full")
+				      : ret;
+	}
+	*out = r;
+	return 0;
+}
+
+void jit_region_free(struct jit *j, struct jit_region *r)
+{
+	if (!r)
+		return;
+	if (r->code) {
+		pthread_mutex_lock(&j->lock);
+		give_back(j, (uint32_t)(r->code - j->write), r->bytes);
+		__atomic_store_n(&j->used, j->used - r->bytes, __ATOMIC_RELAXED);
+		pthread_mutex_unlock(&j->lock);
+	}
+	free(r->entries);
+	free(r->links);
+	free(r);
+}
+
+void jit_link_to(struct jit *j, struct jit_link *link, const void *code)
+{
+	jit_patch_jump(link->jump, jit_writable(j, code));
+}
+
+enum interp_exit jit_run(struct jit *j, void *cpu, const void *code)
+{
+	typedef unsigned enter_fn(void *cpu, const void *code);
+	enter_fn *enter;
+	const void *at = jit_executable(j, j->enter);
+	memcpy(&enter, &at, sizeof(enter));
+	return (enum interp_exit)enter(cpu, code);
+}

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+// The compiler: a verified IR function of one or more guest blocks (a *region*) becomes host code.
+// docs/jit.md explains it. What it has no code for it refuses, and the interpreter keeps it.
+//
+// Registers: a few slots that the architecture names (ir_target.pinned) live in host registers
+// while any compiled code runs; all other slots live in memory. So going from region to region
+// costs nothing, and at every instruction the state is exact without tables.
+#ifndef STRATA_JIT_JIT_H
+#define STRATA_JIT_JIT_H
+
+#include "interp/interp.h"
+
+struct jit; /* the code memory of one vcpu_group and what all its code shares [any thread] */
+
+/* An edge that leaves a region for a constant guest address: a jump that goes to a stub until it is
+ * linked to the target's code. */
+struct jit_link {
+	uint64_t pc;
+	uint8_t *jump; /* its 32-bit distance, in the writable mapping; aligned */
+};
+
+struct jit_entry {
+	uint64_t pc;
+	const void *code;
+};
+
+struct jit_region {
+	uint8_t *code; /* in the writable mapping; owned by struct jit */
+	uint32_t bytes, insns;
+	unsigned entry_count, link_count;
+	struct jit_entry *entries; /* owned */
+	struct jit_link *links;	   /* owned */
+};
+
+/* Where may direct links go: see jit_link_to(). */
+
+/* -ENOTSUP: this host has no emitter, or lacks instructions that it needs; err says which. Maps the
+ * code memory twice, writable and executable: before a sandbox forbids it. */
+int jit_new(struct jit **out, const struct isa *isa, struct error *err);
+void jit_free(struct jit *j); /* all regions are freed */
+
+/* Compiles f, whose blocks number `entries[]` may be entered from outside (block 0 among them).
+ * -ENOTSUP: f holds what the compiler refuses. -ENOSPC: the code memory is full. [one thread at a
+ * time: it takes a lock] */
+int jit_compile(struct jit *j, const struct ir_func *f, const unsigned *entries,
+	unsigned entry_count, struct jit_region **out, struct error *err);
+void jit_region_free(struct jit *j, struct jit_region *r); /* nobody runs it or jumps to it */
+size_t jit_bytes(const struct jit *j);			   /* of code in use */
+
+/* Makes the edge jump to code (of an entry). Another CPU may be running it. */
+void jit_link_to(struct jit *j, struct jit_link *link, const void *code);
+
+/* Runs from an entry. The FPU must be the guest's. INTERP_MISS: exec.link is an edge that may be
+ * linked, or NULL. On the vCPU's thread. */
+enum interp_exit jit_run(struct jit *j, void *cpu, const void *code);
+
+/* --- the vCPU's table of compiled code, looked at by compiled code itself --- */
+static inline struct cpu_jump *jit_jump_slot(const struct isa *isa, void *cpu, uint64_t pc)
+{
+	return &cpu_jumps(isa, cpu)[pc >> 1 & (CPU_JUMPS - 1)];
+}
+
+#endif

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+// The driver of the emitter, and the code that all regions share: entering, leaving, calling C.
+#include <cpuid.h>
+
+#include "jit/x86_64/gen.h"
+
+int jit_host_check(struct error *err)
+{
+	static const char needs[] =
+		"jit: this host's CPU lacks %s: guest code is interpreted, which is slower";
+	__builtin_cpu_init();
+	if (!__builtin_cpu_supports("bmi2") || !__builtin_cpu_supports("bmi"))
+		return error_set(err, ENOTSUP, needs, "BMI2");
+	if (!__builtin_cpu_supports("fma") || !__builtin_cpu_supports("avx"))
+		return error_set(err, ENOTSUP, needs, "FMA");
+	if (!__builtin_cpu_supports("lzcnt") || !__builtin_cpu_supports("popcnt"))
+		return error_set(err, ENOTSUP, needs, "LZCNT");
+	return 0;
+}
+
+void jit_patch_jump(uint8_t *jump, const uint8_t *target)
+{
+	/* One store within eight bytes: whoever executes the jump sees the old distance or the new.
+	 */
+	int32_t distance = (int32_t)(target - (jump + 4));
+	typedef int32_t unaligned __attribute__((aligned(1), may_alias));
+	*(volatile unaligned *)jump = distance;
+}
+
+/* --- what all regions share --- */
+static const uint8_t callee_saved[] = {RBX, RBP, R12, R13, R14, R15};
+
+static unsigned pinned_count(const struct jit *j)
+{
+	return MIN(j->isa->target.pinned_count, (unsigned)GEN_PINNED);
+}
+
+static struct asm_mem pinned_mem(const struct jit *j, unsigned n)
+{
+	const struct ir_target *t = &j->isa->target;
+	return MEM(RBP, t->slots[t->pinned[n]].offset);
+}
+
+static void store_pinned(struct asm_buf *a, const struct jit *j)
+{
+	for (unsigned n = 0; n < pinned_count(j); n++)
+		asm_store(a, 8, pinned_mem(j, n), gen_pinned[n]);
+}
+
+static bool saved_by_c(int reg)
+{
+	for (unsigned n = 0; n < ARRAY_SIZE(callee_saved); n++)
+		if (callee_saved[n] == reg)
+			return true;
+	return false;
+}
+
+static void load_pinned(struct asm_buf *a, const struct jit *j, bool all)
+{
+	for (unsigned n = 0; n < pinned_count(j); n++)
+		if (all || !saved_by_c(gen_pinned[n]))
+			asm_load(a, 8, gen_pinned[n], pinned_mem(j, n));
+}
+
+/* unsigned enter(void *cpu, const void *code) */
+static void emit_enter(struct asm_buf *a, struct jit *j)
+{
+	j->enter = a->p;
+	for (unsigned n = 0; n < ARRAY_SIZE(callee_saved); n++)
+		asm_push(a, callee_saved[n]);
+	asm_alu_imm(a, 8, ALU_SUB, RSP, 8);
+	asm_mov64(a, RBP, RDI);
+	asm_mov64(a, RAX, RSI);
+	load_pinned(a, j, true);
+	asm_rr(a, 4, 0xff, 4, RAX); /* jmp rax */
+}
+
+/* The reason is in rax. */
+static void emit_leave(struct asm_buf *a, struct jit *j)
+{
+	j->leave = a->p;
+	store_pinned(a, j);
+	j->leave_stored = a->p;
+	asm_alu_imm(a, 8, ALU_ADD, RSP, 8);
+	for (unsigned n = ARRAY_SIZE(callee_saved); n-- > 0;)
+		asm_pop(a, callee_saved[n]);
+	asm_8(a, 0xc3);
+}
+
+/* Calls a slow function; keeps all registers. When it fails, leaves: the slots are in memory. */
+static void emit_slow(struct asm_buf *a, struct jit *j, enum jit_slow slow, bool save_xmm)
+{
+	enum { XMM_BYTES = 16 * GEN_XMMS };
+	j->slow[slow][save_xmm] = a->p;
+	store_pinned(a, j);
+	for (unsigned n = 0; n < GEN_TEMPS; n++)
+		asm_push(a, gen_temps[n]);
+	if (save_xmm) {
+		asm_alu_imm(a, 8, ALU_SUB, RSP, XMM_BYTES);
+		for (int n = 0; n < GEN_XMMS; n++)
+			asm_rm(a, 4, X_0F | 0x29, n, MEM(RSP, 16 * n));
+	}
+	asm_mov64(a, RDI, RBP);
+	asm_mov_imm(a, RAX, (uintptr_t)jit_slow_fns[slow]);
+	asm_call_reg(a, RAX);
+	asm_rr(a, 1, 0x84, RAX, RAX);
+	uint8_t *failed = asm_jcc(a, CC_E);
+	if (save_xmm) {
+		for (int n = 0; n < GEN_XMMS; n++)
+			asm_rm(a, 4, X_0F | 0x28, n, MEM(RSP, 16 * n));
+		asm_alu_imm(a, 8, ALU_ADD, RSP, XMM_BYTES);
+	}
+	for (unsigned n = GEN_TEMPS; n-- > 0;)
+		asm_pop(a, gen_temps[n]);
+	load_pinned(a, j, slow == JIT_SLOW_CALL);
+	asm_8(a, 0xc3);
+	asm_fix(a, failed, a->p);
+	asm_alu_imm(a, 8, ALU_ADD, RSP, 8 * (GEN_TEMPS + 1) + (save_xmm ? XMM_BYTES : 0));
+	asm_mov_imm(a, RAX, INTERP_FAULT);
+	asm_jmp_to(a, j->leave_stored);
+}
+
+void jit_emit_common(struct jit *j)
+{
+	struct asm_buf a = {j->write, j->write, j->write + 16384, false};
+	emit_enter(&a, j);
+	emit_leave(&a, j);
+	for (unsigned slow = 0; slow < JIT_SLOW_COUNT; slow++)
+		for (unsigned xmm = 0; xmm < 2; xmm++)
+			emit_slow(&a, j, (enum jit_slow)slow, xmm);
+	j->common_bytes = (size_t)(a.p - a.start);
+}
+
+/* --- one function --- */
+static void find_checked_blocks(struct gen *g, const unsigned *entries, unsigned entry_count)
+{
+	const struct ir_func *f = g->f;
+	for (unsigned n = 0; n < entry_count; n++)
+		g->block_checks[entries[n]] = true;
+	for (unsigned n = 0; n < f->block_count; n++) {
+		const struct ir_ins *end = &f->ins[f->blocks[n].end - 1];
+		if (end->op == IR_JUMP && end->imm <= n)
+			g->block_checks[end->imm] = true;
+		if (end->op != IR_BRANCH)
+			continue;
+		if ((uint32_t)end->imm <= n)
+			g->block_checks[(uint32_t)end->imm] = true;
+		if (end->imm >> 32 <= n)
+			g->block_checks[end->imm >> 32] = true;
+	}
+}
+
+static void emit_block(struct gen *g, unsigned n)
+{
+	const struct ir_block *b = &g->f->blocks[n];
+	g->block = n;
+	g->pc = b->pc;
+	g->insns = 0;
+	g->block_at[n] = g->a.p;
+	if (g->block_checks[n])
+		gen_check_attention(g, b->pc);
+	gen_begin_block(g);
+	gen_analyse(g, b);
+	for (ir_ref r = b->first; r < b->end && !g->refused && !g->a.overflow; r++)
+		if (!g->v[r].folded)
+			gen_ins(g, r);
+}
+
+/* Links are addressed by the code: their array must not move. */
+static unsigned count_edges(const struct gen *g)
+{
+	unsigned edges = 0;
+	for (unsigned n = 0; n < g->stub_count; n++)
+		edges += g->stubs[n].kind == STUB_EDGE;
+	return edges;
+}
+
+int jit_emit(struct jit *j, const struct ir_func *f, const unsigned *entries, unsigned entry_count,
+	uint8_t *at, size_t room, struct jit_region *region, struct error *err)
+{
+	struct gen g = {.j = j, .f = f, .a = {at, at, at + room, false}};
+	g.v = ARENA_ARRAY(f->arena, struct gen_value, f->len);
+	g.slot_value = ARENA_ARRAY(f->arena, ir_ref, f->target->slot_count);
+	g.block_at = ARENA_ARRAY(f->arena, uint8_t *, f->block_count);
+	g.block_checks = ARENA_ARRAY(f->arena, bool, f->block_count);
+	memset(g.block_checks, 0, f->block_count * sizeof(bool));
+	find_checked_blocks(&g, entries, entry_count);
+	for (unsigned n = 0; n < f->block_count && !g.refused; n++)
+		emit_block(&g, n);
+	for (unsigned n = 0; n < g.fixup_count && !g.refused; n++)
+		asm_fix(&g.a, g.fixups[n].at, g.block_at[g.fixups[n].block]);
+	region->links = xcalloc(MAX(count_edges(&g), 1u), sizeof(*region->links));
+	g.links = region->links;
+	g.link_cap = count_edges(&g);
+	if (!g.refused)
+		gen_stubs(&g);
+	free(g.stubs);
+	free(g.fixups);
+	if (g.a.overflow)
+		return -ENOSPC;
+	if (g.refused)
+		return error_set(err, ENOTSUP, "jit: no code for this");
+	region->link_count = g.link_count;
+	region->bytes = (uint32_t)(g.a.p - g.a.start);
+	region->entries = xcalloc(entry_count, sizeof(*region->entries));
+	region->entry_count = entry_count;
+	for (unsigned n = 0; n < entry_count; n++)
+		region->entries[n] = (struct jit_entry){
+			f->blocks[entries[n]].pc, jit_executable(j, g.block_at[entries[n]])};
+	return 0;
+}

@@ -1,0 +1,344 @@
+// SPDX-License-Identifier: Apache-2.0
+// Ends of blocks, and the code out of the way.
+#include "jit/x86_64/gen.h"
+
+struct gen_stub *gen_stub(struct gen *g, enum gen_stub_kind kind, uint8_t *from)
+{
+	if (g->stub_count == g->stub_cap) {
+		g->stub_cap = g->stub_cap ? g->stub_cap * 2 : 64;
+		g->stubs = xrealloc(g->stubs, g->stub_cap * sizeof(*g->stubs));
+	}
+	struct gen_stub *s = &g->stubs[g->stub_count++];
+	*s = (struct gen_stub){.kind = (uint8_t)kind, .from = from};
+	return s;
+}
+
+/* --- leaving --- */
+
+/* Both ends of a link must be under the same mappings, and go together: they are in one page. */
+static bool linkable(const struct gen *g, uint64_t pc)
+{
+	return (pc ^ g->f->pc) < GUEST_PAGE_BYTES;
+}
+
+/* A jump's distance is patched while others run it: it must not cross eight bytes. */
+static void align_distance(struct gen *g, unsigned opcode_bytes)
+{
+	while (((uintptr_t)(g->a.p + opcode_bytes) & 7) > 4)
+		asm_8(&g->a, 0x90);
+}
+
+static void leave_by(struct gen *g, uint8_t *from, uint64_t pc)
+{
+	gen_stub(g, linkable(g, pc) ? STUB_EDGE : STUB_FAR, from)->pc = pc;
+}
+
+static void leave_to(struct gen *g, uint64_t pc)
+{
+	align_distance(g, 1);
+	leave_by(g, asm_jmp(&g->a), pc);
+}
+
+static void leave_if(struct gen *g, enum cond cc, uint64_t pc)
+{
+	align_distance(g, 2);
+	leave_by(g, asm_jcc(&g->a, cc), pc);
+}
+
+/* --- inside --- */
+static void fixup(struct gen *g, uint8_t *at, unsigned block)
+{
+	if (g->fixup_count == g->fixup_cap) {
+		g->fixup_cap = g->fixup_cap ? g->fixup_cap * 2 : 64;
+		g->fixups = xrealloc(g->fixups, g->fixup_cap * sizeof(*g->fixups));
+	}
+	g->fixups[g->fixup_count++] = (struct gen_fixup){at, block};
+}
+
+static void jump_to(struct gen *g, unsigned block)
+{
+	if (block != g->block + 1)
+		fixup(g, asm_jmp(&g->a), block);
+}
+
+/* The condition of a branch. */
+static enum cond test(struct gen *g, ir_ref cond)
+{
+	cond = gen_root(g, cond);
+	if (g->v[cond].folded)
+		return gen_compare(g, cond);
+	unsigned bytes = ir_type_bytes((enum ir_type)gen_at(g, cond)->type);
+	if (bytes < 4) {
+		g->refused = true;
+		return CC_NE;
+	}
+	int reg = gen_use(g, cond);
+	asm_test(&g->a, bytes, reg, reg);
+	return CC_NE;
+}
+
+static enum cond inverted(enum cond cc)
+{
+	return (enum cond)(cc ^ 1);
+}
+
+/* A field of the jump table's entry; the index is that of the entry times 4. */
+static struct asm_mem jump_field(const struct gen *g, int index, size_t field)
+{
+	_Static_assert(sizeof(struct cpu_jump) == 32, "the scale is 8");
+	return MEMX(RBP, index, 8, cpu_jumps_offset(g->j->isa) + field);
+}
+
+/* To the code of the guest address in a register. */
+static void indirect(struct gen *g, ir_ref target)
+{
+	gen_take(g, RAX);
+	int reg = gen_use(g, target);
+	asm_mov64(&g->a, RAX, reg);
+	asm_mov(&g->a, 4, RCX, RAX);
+	asm_load(&g->a, 8, RDX, HEAD_MEM(exec.context));
+	asm_alu_imm(&g->a, 4, ALU_AND, RCX, (CPU_JUMPS - 1) << 1);
+	asm_shift(&g->a, 4, SHIFT_SHL, RCX, 1);
+	asm_alu_mem(&g->a, 8, ALU_CMP, RAX, jump_field(g, RCX, offsetof(struct cpu_jump, pc)));
+	gen_stub(g, STUB_MISS, asm_jcc(&g->a, CC_NE));
+	asm_alu_mem(&g->a, 8, ALU_CMP, RDX, jump_field(g, RCX, offsetof(struct cpu_jump, context)));
+	gen_stub(g, STUB_MISS, asm_jcc(&g->a, CC_NE));
+	asm_jmp_mem(&g->a, jump_field(g, RCX, offsetof(struct cpu_jump, code)));
+}
+
+static void leave_with(struct gen *g, enum interp_exit how)
+{
+	asm_mov_imm(&g->a, RAX, (uint64_t)how);
+	asm_jmp_to(&g->a, g->j->leave);
+}
+
+static void trap(struct gen *g, const struct ir_ins *i)
+{
+	int value = gen_use(g, i->a);
+	asm_store(&g->a, 8, HEAD_MEM(fault.value), value);
+	int t = gen_temp(g);
+	asm_mov_imm(&g->a, t, i->imm);
+	asm_store(&g->a, 8, HEAD_MEM(fault.cause), t);
+	asm_store_imm(&g->a, 1, HEAD_MEM(fault.pending), 1);
+	gen_set_pc(g, g->pc);
+	leave_with(g, INTERP_FAULT);
+}
+
+void gen_end(struct gen *g, ir_ref r)
+{
+	const struct ir_ins *i = gen_at(g, r);
+	if (g->insns)
+		asm_alu_mem_imm(&g->a, 8, ALU_ADD, HEAD_MEM(insns_retired), (int32_t)g->insns);
+	switch (i->op) {
+	case IR_JUMP:
+		jump_to(g, (unsigned)i->imm);
+		break;
+	case IR_BRANCH: {
+		unsigned yes = (uint32_t)i->imm, no = (unsigned)(i->imm >> 32);
+		enum cond cc = test(g, i->a);
+		if (yes == g->block + 1) {
+			fixup(g, asm_jcc(&g->a, inverted(cc)), no);
+		} else {
+			fixup(g, asm_jcc(&g->a, cc), yes);
+			jump_to(g, no);
+		}
+		break;
+	}
+	case IR_GOTO:
+		if (gen_is_const(g, i->a))
+			leave_to(g, gen_at(g, i->a)->imm);
+		else
+			indirect(g, i->a);
+		break;
+	case IR_GOTO_IF:
+		leave_if(g, test(g, i->a), gen_at(g, i->b)->imm);
+		leave_to(g, gen_at(g, i->c)->imm);
+		break;
+	case IR_EXIT:
+		if (gen_is_const(g, i->a))
+			gen_set_pc(g, gen_at(g, i->a)->imm);
+		else
+			asm_store(&g->a, 8, HEAD_MEM(pc), gen_use(g, i->a));
+		leave_with(g, INTERP_EXIT);
+		break;
+	case IR_TRAP:
+		trap(g, i);
+		break;
+	default:
+		g->refused = true;
+	}
+}
+
+void gen_check_attention(struct gen *g, uint64_t pc)
+{
+	asm_alu_mem_imm(&g->a, 4, ALU_CMP, HEAD_MEM(attention), 0);
+	gen_stub(g, STUB_ATTENTION, asm_jcc(&g->a, CC_NE))->pc = pc;
+}
+
+/* --- stubs --- */
+static struct asm_mem arg(unsigned n)
+{
+	return MEM(RBP, offsetof(struct cpu_head, exec.args) + 8 * (size_t)n);
+}
+
+static void access_stub(struct gen *g, const struct gen_stub *s)
+{
+	asm_store(&g->a, 8, arg(0), s->base);
+	if (s->disp)
+		asm_alu_mem_imm(&g->a, 8, ALU_ADD, arg(0), s->disp);
+	asm_store_imm(&g->a, 4, HEAD_MEM(exec.info), (int32_t)s->info);
+	if (s->group_reg != NO_REG)
+		asm_store_imm(&g->a, 4, HEAD_MEM(exec.fp_info), (int32_t)s->fp_info);
+	if (s->kind == STUB_STORE) {
+		if (s->imm_value)
+			asm_store_imm(&g->a, 8, arg(2), s->imm);
+		else if (s->fp)
+			asm_fp_store(&g->a, 8, arg(2), s->value);
+		else
+			asm_store(&g->a, 8, arg(2), s->value);
+	}
+	gen_set_pc(g, s->pc);
+	gen_slow(g, s->kind == STUB_LOAD ? JIT_SLOW_LOAD : JIT_SLOW_STORE, s->save_xmm);
+	if (s->kind == STUB_LOAD) {
+		if (s->fp)
+			asm_fp_load(&g->a, s->bytes, s->dst, arg(0));
+		else if (s->sext)
+			asm_load_sext(&g->a, s->bytes, s->dst, arg(0));
+		else
+			asm_load(&g->a, s->bytes, s->dst, arg(0));
+	}
+	if (s->group_reg != NO_REG)
+		asm_load(&g->a, 8, s->group_reg, arg(1));
+	asm_jmp_to(&g->a, s->back);
+}
+
+static void fp_stub(struct gen *g, const struct gen_stub *s)
+{
+	for (unsigned n = 0; n < 3; n++) {
+		if (s->args[n] == NO_REG)
+			continue;
+		if (s->arg_fp[n])
+			asm_fp_store(&g->a, 8, arg(n), s->args[n]);
+		else
+			asm_store(&g->a, 8, arg(n), s->args[n]);
+	}
+	asm_store_imm(&g->a, 4, HEAD_MEM(exec.info), (int32_t)s->info);
+	asm_store_imm(&g->a, 4, HEAD_MEM(exec.fp_info), (int32_t)s->fp_info);
+	gen_slow(g, JIT_SLOW_FP, true);
+	if (s->fp)
+		asm_fp_load(&g->a, s->bytes, s->dst, arg(0));
+	else
+		asm_load(&g->a, 8, s->dst, arg(0));
+	asm_jmp_to(&g->a, s->back);
+}
+
+/* The default NaN: all ones, shifted right and left. */
+static void nan_stub(struct gen *g, const struct gen_stub *s)
+{
+	unsigned op = s->bytes == 8 ? 0x73 : 0x72;
+	asm_rr(&g->a, 4, X_66 | X_0F | 0x76, s->dst, s->dst); /* pcmpeqd */
+	asm_rr(&g->a, 4, X_66 | X_0F | op, 2, s->dst);
+	asm_8(&g->a, s->bytes == 8 ? 52 : 23);
+	asm_rr(&g->a, 4, X_66 | X_0F | op, 6, s->dst);
+	asm_8(&g->a, s->bytes == 8 ? 51 : 22);
+	asm_jmp_to(&g->a, s->back);
+}
+
+/* Division by 0: quotient all ones, remainder the dividend; by -1: minus the dividend, 0. */
+static void divide_stub(struct gen *g, const struct gen_stub *s)
+{
+	unsigned w = s->bytes;
+	uint8_t *zero = NULL;
+	if (s->sext) {
+		asm_test(&g->a, w, s->value, s->value);
+		zero = asm_jcc(&g->a, CC_E);
+		if (s->imm_value) {
+			asm_mov_imm(&g->a, s->dst, 0);
+		} else {
+			asm_mov64(&g->a, s->dst, s->base);
+			asm_neg(&g->a, w, s->dst);
+		}
+		asm_jmp_to(&g->a, s->back);
+		asm_fix(&g->a, zero, g->a.p);
+	}
+	if (s->imm_value)
+		asm_mov64(&g->a, s->dst, s->base);
+	else
+		asm_mov_imm(&g->a, s->dst, UINT64_MAX);
+	asm_jmp_to(&g->a, s->back);
+}
+
+static void edge_stub(struct gen *g, const struct gen_stub *s)
+{
+	if (g->link_count == g->link_cap) {
+		g->refused = true; /* counted before */
+		return;
+	}
+	struct jit_link *link = &g->links[g->link_count++];
+	*link = (struct jit_link){s->pc, s->from};
+	gen_set_pc(g, s->pc);
+	asm_mov_imm(&g->a, RAX, (uintptr_t)link);
+	asm_store(&g->a, 8, HEAD_MEM(exec.link), RAX);
+	leave_with(g, INTERP_MISS);
+}
+
+static void miss(struct gen *g)
+{
+	asm_store_imm(&g->a, 8, HEAD_MEM(exec.link), 0);
+	leave_with(g, INTERP_MISS);
+}
+
+static void far_stub(struct gen *g, const struct gen_stub *s)
+{
+	int32_t at = (int32_t)(cpu_jumps_offset(g->j->isa) +
+			       (s->pc >> 1 & (CPU_JUMPS - 1)) * sizeof(struct cpu_jump));
+	asm_mov_imm(&g->a, RAX, s->pc);
+	asm_load(&g->a, 8, RDX, HEAD_MEM(exec.context));
+	asm_alu_mem(&g->a, 8, ALU_CMP, RAX, MEM(RBP, at));
+	uint8_t *unknown = asm_jcc(&g->a, CC_NE);
+	asm_alu_mem(
+		&g->a, 8, ALU_CMP, RDX, MEM(RBP, at + (int32_t)offsetof(struct cpu_jump, context)));
+	uint8_t *stale = asm_jcc(&g->a, CC_NE);
+	asm_jmp_mem(&g->a, MEM(RBP, at + (int32_t)offsetof(struct cpu_jump, code)));
+	asm_fix(&g->a, unknown, g->a.p);
+	asm_fix(&g->a, stale, g->a.p);
+	asm_store(&g->a, 8, HEAD_MEM(pc), RAX);
+	miss(g);
+}
+
+void gen_stubs(struct gen *g)
+{
+	for (unsigned n = 0; n < g->stub_count && !g->a.overflow; n++) {
+		const struct gen_stub *s = &g->stubs[n];
+		asm_fix(&g->a, s->from, g->a.p);
+		switch ((enum gen_stub_kind)s->kind) {
+		case STUB_LOAD:
+		case STUB_STORE:
+			access_stub(g, s);
+			break;
+		case STUB_FP:
+			fp_stub(g, s);
+			break;
+		case STUB_NAN:
+			nan_stub(g, s);
+			break;
+		case STUB_DIVIDE:
+			divide_stub(g, s);
+			break;
+		case STUB_EDGE:
+			edge_stub(g, s);
+			break;
+		case STUB_FAR:
+			far_stub(g, s);
+			break;
+		case STUB_MISS:
+			asm_store(&g->a, 8, HEAD_MEM(pc), RAX);
+			miss(g);
+			break;
+		case STUB_ATTENTION:
+			gen_set_pc(g, s->pc);
+			leave_with(g, INTERP_ATTENTION);
+			break;
+		}
+	}
+}
