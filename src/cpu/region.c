@@ -187,8 +187,11 @@ static int compile(struct region *r, struct jit_region **out, struct error *err)
 	connect(r);
 	r->f.pc = r->key.pc;
 	r->f.insns = r->insns;
-	if (ir_verify(&r->f, err) < 0 || ir_optimise(&r->f, false, NULL, err) < 0)
-		return error_wrap(err, "region");
+	int ret = ir_verify(&r->f, err);
+	if (ret == 0)
+		ret = ir_optimise(&r->f, false, NULL, err);
+	if (ret < 0)
+		return error_wrap(err, ret, "region");
 	return jit_compile(v->group->jit, &r->f, r->entries, r->entry_count, out, err);
 }
 

@@ -158,7 +158,7 @@ static const struct interp_code *cached(struct vcpu *v, struct code_key *key, bo
 	return key->next_page == found.next_page ? found.code : NULL;
 }
 
-struct interp_code *vcpu_make_step(struct vcpu *v)
+static struct interp_code *make_step(struct vcpu *v)
 {
 	struct error err _error_ = ERROR_INIT;
 	struct cpu_head *h = v->head;
@@ -179,6 +179,14 @@ struct interp_code *vcpu_make_step(struct vcpu *v)
 		refuse(v, &err);
 		return NULL;
 	}
+	return code;
+}
+
+struct interp_code *vcpu_make_step(struct vcpu *v)
+{
+	interp_lowerer_count(v->lowerer, 0); /* it is to run, however hot */
+	struct interp_code *code = make_step(v);
+	interp_lowerer_count(v->lowerer, v->group->jit ? v->group->hot : 0);
 	return code;
 }
 
