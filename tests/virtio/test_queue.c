@@ -727,6 +727,48 @@ static void writes_drop_code_pages(void)
 	guest_done(&g);
 }
 
+static unsigned pages_of_code(_Atomic uint8_t *flags, unsigned count)
+{
+	unsigned n = 0;
+	for (unsigned i = 0; i < count; i++)
+		n += (atomic_load(&flags[i]) & MEMORY_PAGE_CODE) != 0;
+	return n;
+}
+
+/* A device may have written to a chain that never comes back: it is reset, or cannot give it back.
+ */
+static void what_is_dropped_counts_as_written(void)
+{
+	for (int pushed = 0; pushed < 2; pushed++) {
+		struct guest g;
+		struct echo *e = echo_guest(&g);
+		REQUIRE(guest_start(&g, 0));
+		uint64_t mem = GUEST_BASE + (4 << 20);
+		unsigned count;
+		const struct memory_region *r = memory_regions(g.memory, &count);
+		_Atomic uint8_t *flags = &r->page_flags[(4 << 20) >> GUEST_PAGE_SHIFT];
+		for (unsigned i = 0; i < 4; i++)
+			atomic_fetch_or(&flags[i], MEMORY_PAGE_CODE);
+		e->hold = true;
+		drv_add(&g.q[0],
+			(struct buf[]){{mem, 100}, {mem + 4096, 50}, {mem + 2 * 4096 + 4090, 50}},
+			1, 3);
+		drv_kick(&g.q[0]);
+		CHECK_EQ(e->held_count, 1);
+		CHECK_EQ(pages_of_code(flags, 4), 4);
+		if (pushed) { /* pushed where nothing can be pushed any more */
+			virtio_fail(g.device, "for the test");
+			release_held(e, false);
+		} else {
+			iov_write(e->held[0].iov + 1, 2, 0, "written", 7);
+			echo_reset(e);
+		}
+		CHECK(atomic_load(&flags[0]) & MEMORY_PAGE_CODE); /* was only read */
+		CHECK_EQ(pages_of_code(flags, 4), 1);
+		guest_done(&g);
+	}
+}
+
 /* The driver adds a chain after the device has found the ring empty and before it has said that it
  * wants to be notified. Writing to a page that holds code calls us at just that moment. */
 struct late {
@@ -948,6 +990,7 @@ int main(void)
 	RUN(one_queue_resets);
 	RUN(buffers_before_start_are_seen);
 	RUN(writes_drop_code_pages);
+	RUN(what_is_dropped_counts_as_written);
 	RUN(a_late_chain_is_seen);
 	RUN(nothing_is_lost_between_threads);
 	RUN(state_round_trip);

@@ -224,13 +224,14 @@ void virtio_queue_unpop(struct virtio_queue *vq, struct virtio_chain *chain)
 
 void virtio_queue_drop(struct virtio_queue *vq, struct virtio_chain *chain)
 {
+	chain_mark_written(vq, chain, (uint32_t)chain->in_bytes);
 	queue_chain_release(vq, chain);
 }
 
 void virtio_queue_push(struct virtio_queue *vq, struct virtio_chain *chain, uint32_t written)
 {
+	chain_mark_written(vq, chain, written); /* whether or not the driver hears of it */
 	if (virtio_queue_ready(vq) && chain->desc_count <= vq->in_flight) {
-		chain_mark_written(vq, chain, written);
 		vq->ring->push(vq, chain, written);
 		vq->in_flight = (uint16_t)(vq->in_flight - chain->desc_count);
 		vq->unsignalled += chain->desc_count;

@@ -113,7 +113,8 @@ int virtio_queue_pop(struct virtio_queue *vq, struct virtio_chain *chain);
 /* Returns a buffer with `written` bytes put into its in part. Pushes may come in any order (within
  * VIRTIO_F_IN_ORDER rules when negotiated: it is not offered). [thread of the queue's loop] */
 void virtio_queue_push(struct virtio_queue *vq, struct virtio_chain *chain, uint32_t written);
-/* Forgets a popped chain without giving it back: the device is being reset. */
+/* Forgets a popped chain without giving it back: the device is being reset. All of its in part
+ * counts as written. */
 void virtio_queue_drop(struct virtio_queue *vq, struct virtio_chain *chain);
 /* Interrupts the driver if it wants to know of what was pushed. */
 void virtio_queue_signal(struct virtio_queue *vq);
