@@ -252,11 +252,7 @@ static int pull(struct image_store *s, const char *ref, const char *arch_name, b
 	rc = store_lock_pull(s, true, o->progress, err);
 	if (rc < 0)
 		return rc;
-	if (!boot)
-		rc = pull_image(s, full, arch, o, err);
-	else if (o->refresh ||
-		 !have(s, full, arch->name, kind)) /* somebody else's work meanwhile */
-		rc = boot_make(s, full, arch, o, err);
+	rc = boot ? boot_make(s, full, arch, o, err) : pull_image(s, full, arch, o, err);
 	store_unlock_pull(s);
 	return rc < 0 ? error_wrap(err, rc, "image %s (%s)", full, arch->name) : 0;
 }
