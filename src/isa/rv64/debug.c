@@ -109,7 +109,8 @@ static bool write_csr(struct rv64_cpu *c, const struct rv64_csr *csr, uint64_t v
 	switch (csr->number) {
 	case CSR_FCSR:
 		rv64_set_frm(c, (uint32_t)v >> 5 & 7);
-		/* fallthrough */
+		c->head.fp_flags = rv64_fflags_to_host((uint32_t)v & 31);
+		return true;
 	case CSR_FFLAGS:
 		c->head.fp_flags = rv64_fflags_to_host((uint32_t)v & 31);
 		return true;
