@@ -10,6 +10,7 @@
 
 #include "base/strbuf.h"
 #include "cli/guest.h"
+#include "cli/process.h"
 #include "cli/session.h"
 #include "cli/units.h"
 #include "net/publish.h"
@@ -20,9 +21,9 @@
 enum { CPUS_MAX = 64, DISKS_MAX = MACHINE_DISKS_MAX - 1, SHARES_MAX = MACHINE_SHARES_MAX - 1 };
 
 struct values {
-	bool vm, remove, gdb_wait, console, verbose, tty, interactive;
+	bool vm, remove, gdb_wait, console, verbose, tty, interactive, strace;
 	const char *level, *arch, *kernel, *initrd, *append, *net, *name, *hostname, *workdir,
-		*user, *gdb;
+		*user, *gdb, *root;
 	uint64_t cpus, memory, disk_size;
 	struct strings disks, shares, publish, env;
 };
@@ -256,8 +257,8 @@ static int check_options(struct run *r, bool separated, struct error *err)
 {
 	const struct values *v = r->v;
 	if ((v->level && strcmp(v->level, "vm")) || (!v->vm && !v->level)) {
-		error_set(err, EINVAL, "only the level \"vm\" exists in this version");
-		error_remedy(err, "say --vm");
+		error_set(err, EINVAL, "at which level is it to run?");
+		error_remedy(err, "say --vm for a machine, --level process for a program");
 		return -EINVAL;
 	}
 	if (r->n_command && !separated && r->command[0][0] == '-') {
@@ -473,8 +474,40 @@ static int run_guest(struct run *r, struct error *err)
 	return status;
 }
 
+/* The options that a process has no use for are about machines. */
+static int run_process(struct cli *cli, const struct values *v, char **command)
+{
+	struct error err _error_ = ERROR_INIT;
+	if (v->vm) {
+		error_set(&err, EINVAL, "--vm and --level process exclude each other");
+		return cli_usage(cli, &err);
+	}
+	const char *const machine[] = {v->kernel, v->initrd, v->append, v->net, v->name,
+		v->hostname, v->user, v->cpus || v->memory || v->disk_size ? "" : NULL,
+		v->disks.len || v->shares.len || v->publish.len ? "" : NULL};
+	for (size_t i = 0; i < ARRAY_SIZE(machine); i++) {
+		if (machine[i]) {
+			error_set(&err, EINVAL, "--level process takes no options of a machine");
+			error_remedy(&err, "--root, --env, --workdir and --strace are for it");
+			return cli_usage(cli, &err);
+		}
+	}
+	for (size_t i = 0; i < v->env.len; i++) {
+		if (v->env.items[i][0] == '=' || !strchr(v->env.items[i], '=')) {
+			error_set(&err, EINVAL, "--env %s: not of the form NAME=value",
+				v->env.items[i]);
+			return cli_usage(cli, &err);
+		}
+	}
+	const struct process_options o = {v->root, v->workdir, &v->env, v->strace, command};
+	return process_run(cli, &o);
+}
+
 static int run(struct cli *cli, const void *values, char **operands, size_t n)
 {
+	const struct values *wanted = values;
+	if (wanted->level && !strcmp(wanted->level, "process"))
+		return run_process(cli, wanted, operands);
 	struct run r CLEANUP(run_done) = {.cli = cli,
 		.v = values,
 		.command = operands + 1,
@@ -514,7 +547,7 @@ static int run(struct cli *cli, const void *values, char **operands, size_t n)
 		name, letter, OPTION_##type, offsetof(struct values, member), arg, help, NULL      \
 	}
 
-static const char *const level_choices[] = {"vm", NULL};
+static const char *const level_choices[] = {"vm", "process", NULL};
 static const char *const arch_choices[] = {"riscv64", NULL};
 static const char *const net_choices[] = {"user", "none", NULL};
 
@@ -554,6 +587,9 @@ static const struct option options[] = {
 		"let a debugger connect there (GDB's remote protocol)"),
 	OPTION("gdb-wait", 0, FLAG, gdb_wait, NULL,
 		"start nothing before a debugger has connected and continues"),
+	OPTION("root", 0, STRING, root, "DIR",
+		"process: look up absolute paths in this directory first"),
+	OPTION("strace", 0, FLAG, strace, NULL, "process: print its system calls on stderr"),
 	OPTION("console", 0, FLAG, console, NULL,
 		"show what the guest's console prints, on stderr"),
 	OPTION("verbose", 0, FLAG, verbose, NULL, "show that and more"),
@@ -566,21 +602,26 @@ static const struct example examples[] = {
 	{"strata run --vm --gdb 1234 --gdb-wait debian", "For gdb-multiarch: target remote :1234"},
 	{"strata run --vm --share \"$PWD:/src\" --publish 8080:80 debian",
 		"With a directory and a port of the host"},
+	{"strata run --level process ./program-for-riscv64 arg",
+		"One program, with the host's kernel and files"},
 };
 
 const struct command cmd_run = {
 	.name = "run",
 	.summary = "Run a command in a new instance of an image",
 	.operands = "IMAGE [--] [COMMAND [ARG...]]",
-	.description = "The image is fetched when it is not here yet. Without a command the "
-		       "image's own runs, "
-		       "usually a shell. With a terminal on both sides the session is interactive; "
-		       "Ctrl-] pressed "
-		       "three times within a second leaves it. Otherwise stdin, stdout and stderr "
-		       "are passed byte "
-		       "for byte, and INT, TERM, HUP, QUIT, USR1 and USR2 are passed on to the "
-		       "command; three INT "
-		       "within two seconds end the machine. The instance ends with its command.",
+	.description =
+		"With --level process, IMAGE COMMAND is a Linux program of another "
+		"architecture and its arguments; it runs as a process of this host. "
+		"Otherwise: the image is fetched when it is not here yet. Without a command the "
+		"image's own runs, "
+		"usually a shell. With a terminal on both sides the session is interactive; "
+		"Ctrl-] pressed "
+		"three times within a second leaves it. Otherwise stdin, stdout and stderr "
+		"are passed byte "
+		"for byte, and INT, TERM, HUP, QUIT, USR1 and USR2 are passed on to the "
+		"command; three INT "
+		"within two seconds end the machine. The instance ends with its command.",
 	.options = options,
 	.n_options = ARRAY_SIZE(options),
 	.examples = examples,

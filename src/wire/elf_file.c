@@ -40,7 +40,16 @@ static int read_segment(struct elf *out, const struct source *file, const uint8_
 		.memory_bytes = load_le64(ph + offsetof(Elf64_Phdr, p_memsz)),
 		.align = load_le64(ph + offsetof(Elf64_Phdr, p_align)),
 	};
-	if (load_le32(ph + offsetof(Elf64_Phdr, p_type)) != PT_LOAD || !s.memory_bytes)
+	uint32_t type = load_le32(ph + offsetof(Elf64_Phdr, p_type));
+	if (type == PT_INTERP && !out->interp_bytes) {
+		if (!range_fits(s.file_offset, s.file_bytes, file->bytes))
+			return error_set(err, ENOEXEC, "truncated ELF file: dynamic linker");
+		out->interp_offset = s.file_offset;
+		out->interp_bytes = s.file_bytes;
+	}
+	if (type == PT_GNU_STACK)
+		out->stack_flags = s.flags;
+	if (type != PT_LOAD || !s.memory_bytes)
 		return 0;
 	if (s.file_bytes > s.memory_bytes || add_overflows(s.vaddr, s.memory_bytes, &end) ||
 		add_overflows(s.paddr, s.memory_bytes, &end))
@@ -81,6 +90,8 @@ int elf_read(struct elf *out, const struct source *file, struct error *err)
 			err, ENOEXEC, "ELF file with program headers of %u bytes", phentsize);
 	if (!range_fits(phoff, (uint64_t)phnum * sizeof(ph), file->bytes))
 		return error_set(err, ENOEXEC, "truncated ELF file: no complete program headers");
+	e.phdr_offset = phoff;
+	e.phdr_count = phnum;
 	for (unsigned i = 0; i < phnum; i++) {
 		r = source_read(file, phoff + i * sizeof(ph), ph, sizeof(ph));
 		if (r < 0)

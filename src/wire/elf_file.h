@@ -24,6 +24,10 @@ struct elf {
 	uint64_t entry;				       /* virtual */
 	struct elf_segment segments[ELF_SEGMENTS_MAX]; /* PT_LOAD, in the file's order */
 	unsigned segment_count;			       /* at least one */
+	uint64_t interp_offset, interp_bytes; /* name of the dynamic linker, in the file; 0: none */
+	uint64_t phdr_offset;		      /* program headers, in the file */
+	unsigned phdr_count;
+	uint32_t stack_flags; /* enum elf_segment_flag; 0: the file does not say */
 };
 
 bool elf_magic(const void *head, size_t len);

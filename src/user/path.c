@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+// Paths under --root. An absolute path names what is there under the root, with symbolic links
+// resolved as in a chroot; else what the host has there; else it is to be made: under the root when
+// its directory is there, on the host otherwise. /proc, /sys and /dev are always the host's.
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "user/internal.h"
+
+static bool is_hosts(const char *path)
+{
+	static const char *const trees[] = {"/proc", "/sys", "/dev"};
+	for (size_t n = 0; n < ARRAY_SIZE(trees); n++) {
+		size_t len = strlen(trees[n]);
+		if (!strncmp(path, trees[n], len) && (!path[len] || path[len] == '/'))
+			return true;
+	}
+	return false;
+}
+
+const char *user_path_to_guest(const struct user_process *p, const char *path)
+{
+	if (!p->root || strncmp(path, p->root, p->root_len))
+		return path;
+	if (!path[p->root_len])
+		return "/";
+	return path[p->root_len] == '/' ? path + p->root_len : path;
+}
+
+/* The host's path of an open file. */
+static int path_of_fd(int fd, char *out)
+{
+	char link[40];
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	ssize_t n = readlink(link, out, PATH_MAX);
+	if (n < 0)
+		return -errno;
+	out[n] = 0;
+	return 0;
+}
+
+/* The host's path of what the path names in the root: 0 or -errno. */
+static int in_root(const struct user_process *p, const char *path, bool follow, char *out)
+{
+	struct open_how how = {.flags = O_PATH | O_CLOEXEC | (follow ? 0 : O_NOFOLLOW),
+		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
+	int64_t fd =
+		USER_CALL(SYS_openat2, p->root_fd, (uintptr_t)path, (uintptr_t)&how, sizeof(how));
+	if (fd < 0)
+		return (int)fd;
+	int r = path_of_fd((int)fd, out);
+	USER_CALL(SYS_close, fd);
+	return r;
+}
+
+static int resolve(struct user_process *p, const char *path, unsigned flags, char *out)
+{
+	bool follow = !(flags & USER_PATH_NOFOLLOW);
+	struct stat st;
+	size_t len = strlen(path);
+	if (is_hosts(path)) {
+		memcpy(out, path, len + 1);
+		return 0;
+	}
+	/* A trailing slash asks for a directory: the kernel shall see it. */
+	bool slash = len > 1 && path[len - 1] == '/';
+	if (in_root(p, path, follow || slash, out) == 0) {
+		size_t n = strlen(out);
+		if (slash && n < PATH_MAX)
+			memcpy(out + n, "/", 2);
+		return 0;
+	}
+	if (lstat(path, &st) < 0) {
+		size_t end = len, start;
+		while (end > 1 && path[end - 1] == '/')
+			end--;
+		for (start = end; path[start - 1] != '/';)
+			start--;
+		char parent[PATH_MAX + 1];
+		memcpy(parent, path, start);
+		parent[start] = 0;
+		size_t n;
+		if (in_root(p, parent, true, out) == 0 &&
+			(n = strlen(out)) + 1 + (len - start) <= PATH_MAX) {
+			if (out[n - 1] != '/')
+				out[n++] = '/';
+			memcpy(out + n, path + start, len - start + 1);
+			return 0;
+		}
+	}
+	memcpy(out, path, len + 1);
+	return 0;
+}
+
+/* A relative path can go to the host as it is unless a link or ".." could lead out of the root. */
+static bool is_plain(int dirfd, const char *path, unsigned flags)
+{
+	struct stat st;
+	if (strchr(path, '/') || !strcmp(path, ".."))
+		return false;
+	if (flags & USER_PATH_NOFOLLOW)
+		return true;
+	return fstatat(dirfd, path, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISLNK(st.st_mode);
+}
+
+static int relative(
+	struct user_process *p, int dirfd, const char *path, unsigned flags, struct user_path *out)
+{
+	char dir[PATH_MAX + 1], joined[PATH_MAX + 1];
+	size_t len = strlen(path);
+	memmove(out->text, path, len + 1);
+	if (!len || is_plain(dirfd, path, flags))
+		return 0;
+	if (dirfd == AT_FDCWD ? !getcwd(dir, sizeof(dir)) : path_of_fd(dirfd, dir) < 0)
+		return 0; /* the host shall say what is wrong */
+	const char *guest = user_path_to_guest(p, dir);
+	if (guest == dir) /* outside the root */
+		return 0;
+	int n = snprintf(joined, sizeof(joined), "%s/%s", guest, path);
+	if (n >= (int)sizeof(joined))
+		return -ENAMETOOLONG;
+	out->dirfd = AT_FDCWD;
+	return resolve(p, joined, flags, out->text);
+}
+
+int user_path_text(
+	struct user_process *p, int dirfd, const char *path, unsigned flags, struct user_path *out)
+{
+	size_t len = strlen(path);
+	if (len >= PATH_MAX)
+		return -ENAMETOOLONG;
+	out->dirfd = dirfd;
+	out->addr = (uintptr_t)out->text;
+	if (!p->root)
+		memcpy(out->text, path, len + 1);
+	else if (path[0] == '/')
+		return resolve(p, path, flags, out->text);
+	else
+		return relative(p, dirfd, path, flags, out);
+	return 0;
+}
+
+int user_path(
+	struct user_thread *t, int dirfd, uint64_t addr, unsigned flags, struct user_path *out)
+{
+	char path[PATH_MAX];
+	out->dirfd = dirfd;
+	out->addr = addr;
+	if (!addr)
+		return 0;
+	if (!t->process->root) {
+		/* All that can differ on the host is /proc/self/exe: mostly a look at the start. */
+		if (user_read(addr, path, 6) < 0 || memcmp(path, "/proc/", 6))
+			return 0;
+	}
+	int n = user_read_string(addr, path, sizeof(path));
+	if (n < 0)
+		return n;
+	const char *behind = flags & USER_PATH_NOFOLLOW ? NULL : user_proc_self(path);
+	if (behind && !strcmp(behind, "exe")) {
+		out->addr = (uintptr_t)t->process->exe;
+		return 0;
+	}
+	return user_path_text(t->process, dirfd, path, flags, out);
+}

@@ -1,0 +1,336 @@
+// SPDX-License-Identifier: Apache-2.0
+// System calls on files whose structures, paths or descriptors need a look.
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "user/syscalls.h"
+
+/* --- stat --- */
+/* struct stat of asm-generic, 64 bits. */
+struct guest_stat {
+	uint64_t dev, ino;
+	uint32_t mode, nlink, uid, gid;
+	uint64_t rdev, pad1;
+	int64_t size;
+	int32_t blksize, pad2;
+	int64_t blocks;
+	int64_t atime, atime_ns, mtime, mtime_ns, ctime, ctime_ns;
+	uint32_t unused[2];
+};
+_Static_assert(sizeof(struct guest_stat) == 128, "as the kernel's");
+
+static int64_t put_stat(uint64_t to, const struct stat *st)
+{
+	struct guest_stat g = {.dev = st->st_dev,
+		.ino = st->st_ino,
+		.mode = st->st_mode,
+		.nlink = (uint32_t)st->st_nlink,
+		.uid = st->st_uid,
+		.gid = st->st_gid,
+		.rdev = st->st_rdev,
+		.size = st->st_size,
+		.blksize = (int32_t)st->st_blksize,
+		.blocks = st->st_blocks,
+		.atime = st->st_atim.tv_sec,
+		.atime_ns = st->st_atim.tv_nsec,
+		.mtime = st->st_mtim.tv_sec,
+		.mtime_ns = st->st_mtim.tv_nsec,
+		.ctime = st->st_ctim.tv_sec,
+		.ctime_ns = st->st_ctim.tv_nsec};
+	return user_write(to, &g, sizeof(g));
+}
+
+int64_t user_sys_fstat(struct user_thread *t, const uint64_t a[6])
+{
+	struct stat st;
+	int64_t r = USER_CALL(SYS_fstat, a[0], (uintptr_t)&st);
+	return r < 0 ? r : put_stat(a[1], &st);
+}
+
+int64_t user_sys_fstatat(struct user_thread *t, const uint64_t a[6])
+{
+	struct stat st;
+	struct user_path path;
+	unsigned flags = a[3] & AT_SYMLINK_NOFOLLOW ? USER_PATH_NOFOLLOW : 0;
+	int64_t r = user_path(t, (int)a[0], a[1], flags, &path);
+	if (r == 0)
+		r = USER_HOST(t, SYS_newfstatat, (uint64_t)(int64_t)path.dirfd, path.addr,
+			(uintptr_t)&st, a[3]);
+	return r < 0 ? r : put_stat(a[2], &st);
+}
+
+/* --- open --- */
+/* dirfd and path as the host shall have them; USER_NO_RESULT: go on. */
+static int64_t before_open(
+	struct user_thread *t, int dirfd, uint64_t addr, uint64_t flags, struct user_path *path)
+{
+	char start[64];
+	int n = user_read_string(addr, start, sizeof(start));
+	if (n == -EFAULT)
+		return -EFAULT;
+	if (n > 0 && start[0] == '/') {
+		int64_t r = user_proc_open(t, start, (int)flags);
+		if (r != USER_NO_RESULT)
+			return r;
+	}
+	bool nofollow = (flags & O_NOFOLLOW) || (flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL);
+	int r = user_path(t, dirfd, addr, nofollow ? USER_PATH_NOFOLLOW : 0, path);
+	return r < 0 ? r : USER_NO_RESULT;
+}
+
+int64_t user_sys_openat(struct user_thread *t, const uint64_t a[6])
+{
+	struct user_path path;
+	int64_t r = before_open(t, (int)a[0], a[1], a[2], &path);
+	if (r != USER_NO_RESULT)
+		return r;
+	return USER_HOST(t, SYS_openat, (uint64_t)(int64_t)path.dirfd, path.addr, a[2], a[3]);
+}
+
+int64_t user_sys_openat2(struct user_thread *t, const uint64_t a[6])
+{
+	struct user_path path;
+	struct open_how how;
+	if (a[3] < sizeof(how))
+		return -EINVAL;
+	if (user_read(a[2], &how, sizeof(how)) < 0)
+		return -EFAULT;
+	if (how.resolve) /* its rules are about the tree below the descriptor, as it is */
+		return user_host(t, SYS_openat2, a);
+	int64_t r = before_open(t, (int)a[0], a[1], how.flags, &path);
+	if (r != USER_NO_RESULT)
+		return r;
+	return USER_HOST(t, SYS_openat2, (uint64_t)(int64_t)path.dirfd, path.addr, a[2], a[3]);
+}
+
+/* --- descriptors: the root's is ours --- */
+static int64_t move_root_fd(struct user_process *p)
+{
+	int fd = fcntl(p->root_fd, F_DUPFD_CLOEXEC, p->root_fd + 1);
+	if (fd < 0)
+		fd = fcntl(p->root_fd, F_DUPFD_CLOEXEC, 3);
+	if (fd < 0)
+		return -errno;
+	p->root_fd = fd; /* the old one is the guest's to replace */
+	return 0;
+}
+
+int64_t user_sys_close(struct user_thread *t, const uint64_t a[6])
+{
+	struct user_process *p = t->process;
+	int fd = (int)a[0];
+	if (fd >= 0 && (fd == p->root_fd || fd == p->self_fd))
+		return -EBADF;
+	return user_host(t, SYS_close, a);
+}
+
+int64_t user_sys_dup3(struct user_thread *t, const uint64_t a[6])
+{
+	struct user_process *p = t->process;
+	if (p->root_fd >= 0 && (int)a[1] == p->root_fd) {
+		int64_t r = move_root_fd(p);
+		if (r < 0)
+			return r;
+	}
+	return user_host(t, SYS_dup3, a);
+}
+
+int64_t user_sys_close_range(struct user_thread *t, const uint64_t a[6])
+{
+	const struct user_process *p = t->process;
+	uint32_t first = (uint32_t)a[0], last = (uint32_t)a[1];
+	int kept[2] = {MIN(p->root_fd, p->self_fd), MAX(p->root_fd, p->self_fd)};
+	int64_t r = 0;
+	if (first > last)
+		return -EINVAL;
+	for (unsigned n = 0; n < 2 && r == 0; n++) {
+		uint32_t fd = (uint32_t)kept[n];
+		if (kept[n] < 0 || fd < first || fd > last)
+			continue;
+		if (fd > first)
+			r = USER_CALL(SYS_close_range, first, fd - 1, a[2]);
+		if (fd == last)
+			return r;
+		first = fd + 1;
+	}
+	return r < 0 ? r : USER_CALL(SYS_close_range, first, last, a[2]);
+}
+
+/* --- names --- */
+int64_t user_sys_readlinkat(struct user_thread *t, const uint64_t a[6])
+{
+	struct user_path path;
+	char name[64], target[PATH_MAX];
+	int n = user_read_string(a[1], name, sizeof(name));
+	bool in_proc = n > 0 && !strncmp(name, "/proc/", 6);
+	if (in_proc) {
+		int64_t r = user_proc_readlink(t, name, a[2], a[3]);
+		if (r != USER_NO_RESULT)
+			return r;
+	}
+	int64_t r = user_path(t, (int)a[0], a[1], USER_PATH_NOFOLLOW, &path);
+	if (r < 0)
+		return r;
+	uint64_t dirfd = (uint64_t)(int64_t)path.dirfd;
+	if (!in_proc || !t->process->root || (int64_t)a[3] <= 0)
+		return USER_HOST(t, SYS_readlinkat, dirfd, path.addr, a[2], a[3]);
+	r = USER_CALL(SYS_readlinkat, dirfd, path.addr, (uintptr_t)target, sizeof(target) - 1);
+	if (r < 0)
+		return r;
+	target[r] = 0;
+	const char *guest = user_path_to_guest(t->process, target);
+	size_t len = MIN(strlen(guest), a[3]);
+	int w = user_write(a[2], guest, len);
+	return w < 0 ? w : (int64_t)len;
+}
+
+int64_t user_sys_symlinkat(struct user_thread *t, const uint64_t a[6])
+{
+	struct user_path path;
+	int64_t r = user_path(t, (int)a[1], a[2], USER_PATH_NOFOLLOW, &path);
+	if (r < 0)
+		return r;
+	return USER_HOST(t, SYS_symlinkat, a[0], (uint64_t)(int64_t)path.dirfd, path.addr);
+}
+
+int64_t user_sys_getcwd(struct user_thread *t, const uint64_t a[6])
+{
+	char dir[PATH_MAX];
+	if (!t->process->root)
+		return user_host(t, SYS_getcwd, a);
+	int64_t r = USER_CALL(SYS_getcwd, (uintptr_t)dir, sizeof(dir));
+	if (r < 0)
+		return r;
+	const char *guest = user_path_to_guest(t->process, dir);
+	size_t len = strlen(guest) + 1;
+	if (len > a[1])
+		return -ERANGE;
+	r = user_write(a[0], guest, len);
+	return r < 0 ? r : (int64_t)len;
+}
+
+/* The guest's root changes: from now on its paths are the host's, seen from there. */
+static int64_t change_root(struct user_thread *t, long nr, const uint64_t a[6])
+{
+	struct user_process *p = t->process;
+	struct user_path first, second;
+	int64_t r = user_path(t, AT_FDCWD, a[0], 0, &first);
+	if (r == 0 && nr == SYS_pivot_root)
+		r = user_path(t, AT_FDCWD, a[1], 0, &second);
+	if (r < 0)
+		return r;
+	if (p->self_fd < 0) {
+		int fd = open("/proc/self/exe", O_PATH | O_CLOEXEC);
+		p->self_fd = fcntl(fd, F_DUPFD_CLOEXEC, 900);
+		close(fd);
+	}
+	r = USER_HOST(t, nr, first.addr, nr == SYS_pivot_root ? second.addr : 0);
+	if (r == 0 && p->root) {
+		free(TAKE_PTR(p->root));
+		close(TAKE_FD(p->root_fd));
+	}
+	return r;
+}
+
+int64_t user_sys_chroot(struct user_thread *t, const uint64_t a[6])
+{
+	return change_root(t, SYS_chroot, a);
+}
+
+int64_t user_sys_pivot_root(struct user_thread *t, const uint64_t a[6])
+{
+	return change_root(t, SYS_pivot_root, a);
+}
+
+int64_t user_sys_setns(struct user_thread *t, const uint64_t a[6])
+{
+	struct user_process *p = t->process;
+	if (p->self_fd < 0)
+		p->self_fd = open("/proc/self/exe", O_PATH | O_CLOEXEC);
+	return user_host(t, SYS_setns, a);
+}
+
+/* --- sockets with names --- */
+static int64_t with_address(struct user_thread *t, long nr, const uint64_t a[6])
+{
+	struct sockaddr_un un = {0};
+	struct user_path path;
+	size_t bytes = MIN(a[2], sizeof(un));
+	if (!t->process->root || a[2] <= offsetof(struct sockaddr_un, sun_path) ||
+		user_read(a[1], &un, bytes) < 0 || un.sun_family != AF_UNIX ||
+		un.sun_path[0] != '/')
+		return user_host(t, nr, a);
+	char name[sizeof(un.sun_path) + 1];
+	memcpy(name, un.sun_path, sizeof(un.sun_path));
+	name[sizeof(un.sun_path)] = 0;
+	int r = user_path_text(t->process, AT_FDCWD, name, 0, &path);
+	if (r < 0)
+		return r;
+	size_t len = strlen(path.text);
+	if (len >= sizeof(un.sun_path))
+		return -ENAMETOOLONG;
+	memcpy(un.sun_path, path.text, len + 1);
+	return USER_HOST(
+		t, nr, a[0], (uintptr_t)&un, offsetof(struct sockaddr_un, sun_path) + len + 1);
+}
+
+int64_t user_sys_bind(struct user_thread *t, const uint64_t a[6])
+{
+	return with_address(t, SYS_bind, a);
+}
+
+int64_t user_sys_connect(struct user_thread *t, const uint64_t a[6])
+{
+	return with_address(t, SYS_connect, a);
+}
+
+/* --- epoll: the event is packed on x86-64 alone --- */
+struct guest_event {
+	uint32_t events, pad;
+	uint64_t data;
+};
+enum { EVENTS_MAX = 512 };
+
+int64_t user_sys_epoll_ctl(struct user_thread *t, const uint64_t a[6])
+{
+	struct guest_event g;
+	struct epoll_event e = {0};
+	if (a[1] != EPOLL_CTL_DEL) {
+		if (user_read(a[3], &g, sizeof(g)) < 0)
+			return -EFAULT;
+		e.events = g.events;
+		e.data.u64 = g.data;
+	}
+	return USER_CALL(SYS_epoll_ctl, a[0], a[1], a[2], (uintptr_t)&e);
+}
+
+static int64_t epoll_wait_with(struct user_thread *t, long nr, const uint64_t a[6])
+{
+	struct epoll_event host[EVENTS_MAX];
+	struct guest_event guest[EVENTS_MAX] = {0};
+	int most = (int)a[2];
+	if (most <= 0)
+		return -EINVAL;
+	most = MIN(most, EVENTS_MAX);
+	int64_t r = USER_HOST(t, nr, a[0], (uintptr_t)host, (uint64_t)most, a[3], a[4], a[5]);
+	for (int64_t n = 0; n < r; n++)
+		guest[n] = (struct guest_event){host[n].events, 0, host[n].data.u64};
+	if (r > 0 && user_write(a[1], guest, (size_t)r * sizeof(*guest)) < 0)
+		return -EFAULT;
+	return r;
+}
+
+int64_t user_sys_epoll_pwait(struct user_thread *t, const uint64_t a[6])
+{
+	return epoll_wait_with(t, SYS_epoll_pwait, a);
+}
+
+int64_t user_sys_epoll_pwait2(struct user_thread *t, const uint64_t a[6])
+{
+	return epoll_wait_with(t, SYS_epoll_pwait2, a);
+}
