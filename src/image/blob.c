@@ -102,6 +102,7 @@ int blob_writer_commit(struct blob_writer *w, const char *media_type, struct oci
 	if (dir_fd < 0 || fchmod(w->fd, 0444) < 0 || fsync(w->fd) < 0 ||
 		rename(w->temp, path) < 0 || fsync(dir_fd) < 0)
 		return store_error(w->store, err, errno, path, "cannot write");
+	blob_note_verified(w->store, d.digest, w->fd);
 	close(w->fd);
 	w->fd = -1;
 	d.media_type = xstrdup(media_type);

@@ -50,6 +50,9 @@ static int open_layers(
 			return l->fd;
 		if (flock(l->fd, LOCK_SH | LOCK_NB) < 0)
 			return error_errno(err, errno, "lock %s", l->path);
+		int rc = blob_verify_changed(s, d->digest, l->fd, err);
+		if (rc < 0)
+			return rc;
 	}
 	return 0;
 }
@@ -351,16 +354,8 @@ static void verify_bytes(void *opaque, uint64_t n)
 static int verify_blob(struct image_store *s, const struct oci_descriptor *d,
 	struct verify_state *v, struct error *err)
 {
-	char hex[DIGEST_HEX_LEN + 1];
 	int fd _close_ = blob_open(s, d->digest, d->size, NULL, err);
-	if (fd < 0)
-		return fd;
-	int rc = digest_fd(fd, hex, verify_bytes, v, err);
-	if (rc == 0 && strcmp(hex, d->digest + 7)) {
-		rc = error_set(err, EBADMSG, "blob %.19s… is damaged", d->digest);
-		error_remedy(err, "get the image again with `strata image pull --refresh`");
-	}
-	return rc;
+	return fd < 0 ? fd : blob_verify(s, d->digest, fd, verify_bytes, v, err);
 }
 
 static int verify(struct image_store *s, const struct oci_descriptor *d, const char *ref,

@@ -84,7 +84,8 @@ struct image {
 };
 
 /* ref: NAME[:TAG]; arch: NULL is the host's. -ENOENT when the store has no such image. Sizes are
- * checked at once, digests of layers only by image_verify(). Needs no network and writes nothing.
+ * checked at once; a layer whose file has changed since its digest was last compared is read and
+ * compared again. Needs no network and no writable store.
  */
 int image_open(struct image_store *s, const char *ref, const char *arch, struct image **out,
 	struct error *err);

@@ -200,9 +200,12 @@ int store_collect(
 	struct name_set keep = {0}, none = {0};
 	char *blobs _free_ = xasprintf("%s/blobs/sha256", s->images);
 	char *tmp _free_ = xasprintf("%s/tmp", s->images);
+	char *verified _free_ = xasprintf("%s/verified", s->images);
 	int rc = add_reachable(s, index, &keep, err);
 	if (rc == 0)
 		rc = sweep(s, blobs, &keep, freed, err);
+	if (rc == 0)
+		rc = sweep(s, verified, &keep, NULL, err);
 	if (rc == 0)
 		rc = sweep(s, tmp, &none, NULL, err);
 	name_set_done(&keep);

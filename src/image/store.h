@@ -93,6 +93,13 @@ int blob_put(struct image_store *s, const void *bytes, size_t len, const char *m
 /* Opens for reading and checks the size. -EBADMSG: missing or wrong size. *path may be NULL. */
 int blob_open(
 	struct image_store *s, const char *digest, uint64_t size, char **path, struct error *err);
+/* verified.c: compares the blob's digest and remembers that this file, as it is, was good.
+ * -EBADMSG: it is damaged. bytes() may be NULL. */
+int blob_verify(struct image_store *s, const char *digest, int fd,
+	void (*bytes)(void *opaque, uint64_t n), void *opaque, struct error *err);
+/* The same, unless this file was found good and has not changed since. */
+int blob_verify_changed(struct image_store *s, const char *digest, int fd, struct error *err);
+void blob_note_verified(const struct image_store *s, const char *digest, int fd); /* just written */
 /* Reads a document and checks its digest. */
 int blob_read(struct image_store *s, const struct oci_descriptor *d, struct strbuf *out,
 	struct error *err);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Pulls from a small archive that archive.py serves on loopback, through each way to go wrong.
 // argv[1]: the directory of archive.py.
-#include "image/image.h"
+#include "image/store.h"
 #include "tap.h"
 #include "wire/tar.h"
 
@@ -138,6 +138,63 @@ static void good(void)
 	s = new_store("good", home);
 	REQUIRE(s && pull(s, &err) == 0 && layer_of(s, again) == 0);
 	CHECK_STR(again, digest);
+	image_store_free(s);
+}
+
+static void change_byte(const char *path)
+{
+	uint8_t byte;
+	chmod(path, 0644);
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+	REQUIRE(fd >= 0 && pread(fd, &byte, 1, 700) == 1);
+	byte ^= 1;
+	CHECK_EQ(pwrite(fd, &byte, 1, 700), 1);
+	close(fd);
+}
+
+static int open_and_close(struct image_store *s, struct error *err)
+{
+	struct image *img = NULL;
+	error_done(err);
+	int rc = image_open_unconfigured(s, "debian", "riscv64", &img, err);
+	image_free(img);
+	return rc;
+}
+
+static void damage_is_found_when_opened(void)
+{
+	char home[32], digest[72];
+	struct error err _error_ = ERROR_INIT;
+	struct stat first, second;
+	struct image_store *s = new_store("good", home);
+	REQUIRE(s && pull(s, &err) == 0 && layer_of(s, digest) == 0);
+	char *blob _free_ = xasprintf("%s/%s/images/blobs/sha256/%s", top, home, digest + 7);
+	char *stamp _free_ = xasprintf("%s/%s/images/verified/%s", top, home, digest + 7);
+	/* What was written here is not read again: the stamp would be new. */
+	REQUIRE(stat(stamp, &first) == 0);
+	CHECK_EQ(open_and_close(s, &err), 0);
+	REQUIRE(stat(stamp, &second) == 0);
+	CHECK(first.st_mtim.tv_sec == second.st_mtim.tv_sec &&
+		first.st_mtim.tv_nsec == second.st_mtim.tv_nsec);
+	change_byte(blob);
+	CHECK_EQ(open_and_close(s, &err), -EBADMSG);
+	CHECK_CONTAINS(err.message, "damaged");
+	CHECK_EQ(open_and_close(s, &err), -EBADMSG);
+	change_byte(blob);
+	CHECK_EQ(open_and_close(s, &err), 0);
+	CHECK_EQ(stat(stamp, &second), 0);
+	CHECK(first.st_mtim.tv_sec != second.st_mtim.tv_sec ||
+		first.st_mtim.tv_nsec != second.st_mtim.tv_nsec);
+	/* Without a stamp, or with nonsense for one. */
+	CHECK_EQ(unlink(stamp), 0);
+	CHECK_EQ(open_and_close(s, &err), 0);
+	CHECK_EQ(truncate(stamp, 3), 0);
+	CHECK_EQ(open_and_close(s, &err), 0);
+	change_byte(blob);
+	CHECK_EQ(pull(s, &err), 0); /* mends it */
+	CHECK_EQ(image_verify(s, "debian", "riscv64", NULL, &err), 0);
+	CHECK_EQ(image_remove(s, "debian", "riscv64", NULL, &err), 0);
+	CHECK(stat(stamp, &second) < 0 && errno == ENOENT);
 	image_store_free(s);
 }
 
@@ -554,6 +611,7 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	RUN(good);
+	RUN(damage_is_found_when_opened);
 	RUN(bad_archives);
 	RUN(signed_part_only);
 	RUN(resumes);
