@@ -12,6 +12,7 @@
 #include "cli/guest.h"
 #include "cli/process.h"
 #include "cli/session.h"
+#include "cli/stats.h"
 #include "cli/units.h"
 #include "net/publish.h"
 #include "os/listen.h"
@@ -23,7 +24,7 @@ enum { CPUS_MAX = 64, DISKS_MAX = MACHINE_DISKS_MAX - 1, SHARES_MAX = MACHINE_SH
 struct values {
 	bool vm, remove, gdb_wait, console, verbose, tty, interactive, strace;
 	const char *level, *arch, *kernel, *initrd, *append, *net, *name, *hostname, *workdir,
-		*user, *gdb, *root;
+		*user, *gdb, *root, *stats;
 	uint64_t cpus, memory, disk_size;
 	struct strings disks, shares, publish, env;
 };
@@ -462,15 +463,18 @@ static int run_guest(struct run *r, struct error *err)
 	meter_done(&r->meter);
 	if (r->guest.console_fd != STDERR_FILENO)
 		close(r->guest.console_fd);
-	if (e == -EINTR)
-		return 128 + SIGINT;
-	if (e < 0)
-		return e;
+	if (e < 0) {
+		json_decref(g.stats);
+		return e == -EINTR ? 128 + SIGINT : e;
+	}
 	if (r->v->verbose)
 		cli_note(r->cli, "Instance %s is running.", r->instance->name);
 	int status = run_command(r, &g, argv, n);
 	if (g.machine)
 		guest_stop(&g);
+	if (r->v->stats)
+		stats_print(g.stats, r->v->stats, stderr);
+	json_decref(g.stats);
 	return status;
 }
 
@@ -590,6 +594,8 @@ static const struct option options[] = {
 	OPTION("root", 0, STRING, root, "DIR",
 		"process: look up absolute paths in this directory first"),
 	OPTION("strace", 0, FLAG, strace, NULL, "process: print its system calls on stderr"),
+	{"stats", 0, OPTION_MAYBE, offsetof(struct values, stats), "FORMAT",
+		"print at the end, on stderr, what the CPUs have done", format_choices},
 	OPTION("console", 0, FLAG, console, NULL,
 		"show what the guest's console prints, on stderr"),
 	OPTION("verbose", 0, FLAG, verbose, NULL, "show that and more"),

@@ -25,6 +25,7 @@ enum option_type {
 	OPTION_UINT,   /* uint64_t, never 0 */
 	OPTION_SIZE,   /* uint64_t bytes: 512M, 2GiB */
 	OPTION_ENUM,   /* const char *, one of choices */
+	OPTION_MAYBE,  /* the same, but --name is the first choice, and others are --name=CHOICE */
 };
 
 struct strings {

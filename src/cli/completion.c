@@ -49,7 +49,7 @@ static void print_cases(FILE *out)
 		}
 		for (size_t j = 0; j < c->n_options; j++) {
 			const struct option *o = &c->options[j];
-			if (o->type == OPTION_FLAG)
+			if (o->type == OPTION_FLAG || o->type == OPTION_MAYBE)
 				continue;
 			fprintf(out, "\t\t[ \"$previous\" = --%s ] && words=\"", o->name);
 			for (size_t k = 0; o->type == OPTION_ENUM && o->choices[k]; k++)
@@ -136,7 +136,7 @@ static void fish(FILE *out)
 				blank ? blank + 1 : c->name, o->name);
 			if (o->letter)
 				fprintf(out, " -s %c", o->letter);
-			if (o->type != OPTION_FLAG)
+			if (o->type != OPTION_FLAG && o->type != OPTION_MAYBE)
 				fputs(" -r", out);
 			fputs(" -d ", out);
 			quote_fish(out, o->help);

@@ -180,8 +180,10 @@ enum machine_end guest_stop(struct guest *g)
 void guest_done(struct guest *g)
 {
 	agent_conn_free(g->control);
+	if (g->machine && !g->stats)
+		g->stats = machine_take_stats(g->machine);
 	machine_free(g->machine);
-	*g = (struct guest){0};
+	*g = (struct guest){.stats = g->stats};
 }
 
 /* Configuring a pulled image: Debian's packages run their scripts in a machine of their own. */

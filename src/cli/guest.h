@@ -41,6 +41,7 @@ struct guest {
 	struct machine *machine;
 	struct agent_address address;
 	struct agent_conn *control; /* for SETUP and SHUTDOWN */
+	json_t *stats;		    /* owned; set by guest_done(): machine_take_stats() */
 };
 
 /* Starts the machine, waits for its agent and sets it up. cancel_fd: readable means give up

@@ -57,6 +57,8 @@ static char *option_left(const struct option *o)
 	char letter[8] = "    ";
 	if (o->letter)
 		snprintf(letter, sizeof(letter), "-%c, ", o->letter);
+	if (o->type == OPTION_MAYBE)
+		return xasprintf("%s--%s[=%s]", letter, o->name, o->arg);
 	return xasprintf("%s--%s%s%s", letter, o->name, o->arg ? " " : "", o->arg ? o->arg : "");
 }
 
@@ -64,7 +66,7 @@ static char *option_help(const struct option *o)
 {
 	if (o->type == OPTION_LIST)
 		return xasprintf("%s; may be given several times", o->help);
-	if (o->type != OPTION_ENUM)
+	if (o->type != OPTION_ENUM && o->type != OPTION_MAYBE)
 		return xstrdup(o->help);
 	char *all = xasprintf("%s: ", o->help);
 	for (size_t i = 0; o->choices[i]; i++) {

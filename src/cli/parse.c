@@ -183,6 +183,7 @@ static int store_value(const struct command *c, const struct option *o, const ch
 		}
 		break;
 	case OPTION_ENUM:
+	case OPTION_MAYBE:
 		r = store_choice(c, o, value, slot, err);
 		break;
 	}
@@ -210,6 +211,8 @@ static int parse_long(const struct command *c, char **argv, size_t *i, uint8_t *
 	const char *value = word[len] ? word + len + 1 : NULL;
 	if (o->type == OPTION_FLAG && value)
 		return error_set(err, EINVAL, "%s: --%s takes no value", c->name, o->name);
+	if (o->type == OPTION_MAYBE && !value)
+		value = o->choices[0];
 	if (o->type != OPTION_FLAG && !value && !(value = argv[++*i]))
 		return need_value(c, o, err);
 	return store_value(c, o, value, values, err);

@@ -62,8 +62,9 @@ struct vcpu {
 
 	uint64_t deadline_ns; /* group->timer.lock */
 
-	_Atomic uint64_t blocks_lifted, blocks_run, tlb_misses, lookups_missed, interrupts,
-		exceptions, regions_compiled, regions_refused, regions_run, insns_compiled;
+#define X(name) _Atomic uint64_t name;
+	VCPU_EVENTS(X)
+#undef X
 };
 
 struct vcpu_timer {

@@ -443,17 +443,10 @@ void vcpu_set_irq(struct vcpu *v, unsigned line, bool level)
 /* --- statistics and state --- */
 void vcpu_stats(struct vcpu *v, struct vcpu_stats *out)
 {
-#define READ(field) atomic_load_explicit(&v->field, memory_order_relaxed)
-	*out = (struct vcpu_stats){
-		.insns = __atomic_load_n(&v->head->insns_retired, __ATOMIC_RELAXED),
-		.blocks_lifted = READ(blocks_lifted),
-		.blocks_run = READ(blocks_run),
-		.tlb_misses = READ(tlb_misses),
-		.lookups_missed = READ(lookups_missed),
-		.interrupts = READ(interrupts),
-		.exceptions = READ(exceptions),
-	};
-#undef READ
+	out->insns = __atomic_load_n(&v->head->insns_retired, __ATOMIC_RELAXED);
+#define X(name) out->name = atomic_load_explicit(&v->name, memory_order_relaxed);
+	VCPU_EVENTS(X)
+#undef X
 }
 
 void vcpu_group_state(struct vcpu_group *g, struct state *s)

@@ -76,9 +76,21 @@ void vcpu_set_irq(struct vcpu *v, unsigned line, bool level);
 void vcpu_run_on(struct vcpu *v, void (*fn)(void *opaque, void *state), void *opaque);
 
 /* Statistics, read at any time, approximate while it runs. */
+#define VCPU_EVENTS(X)                                                                             \
+	X(blocks_lifted)                                                                           \
+	X(blocks_run)                                                                              \
+	X(regions_compiled)                                                                        \
+	X(regions_refused)                                                                         \
+	X(regions_run)                                                                             \
+	X(lookups_missed)                                                                          \
+	X(tlb_misses)                                                                              \
+	X(interrupts)                                                                              \
+	X(exceptions)
+#define VCPU_STATS(X) X(insns) VCPU_EVENTS(X)
 struct vcpu_stats {
-	uint64_t insns, blocks_lifted, blocks_run, tlb_misses, lookups_missed, interrupts,
-		exceptions;
+#define X(name) uint64_t name;
+	VCPU_STATS(X)
+#undef X
 };
 void vcpu_stats(struct vcpu *v, struct vcpu_stats *out);
 

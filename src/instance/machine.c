@@ -13,7 +13,8 @@
 struct machine {
 	pid_t pid; /* of the monitor; 0: reaped */
 	int control;
-	bool ended; /* ENDED was told */
+	bool ended;    /* ENDED was told */
+	json_t *stats; /* owned, or NULL */
 };
 
 void machine_event_done(struct machine_event *e)
@@ -66,7 +67,13 @@ void machine_free(struct machine *m)
 		child_wait(m->pid);
 	}
 	close(m->control);
+	json_decref(m->stats);
 	free(m);
+}
+
+json_t *machine_take_stats(struct machine *m)
+{
+	return TAKE_PTR(m->stats);
 }
 
 int machine_fd(const struct machine *m)
@@ -119,6 +126,12 @@ int machine_next(struct machine *m, struct machine_event *out)
 		return 1;
 	}
 	const char *event = json_string_value(json_object_get(o, "event"));
+	if (event && !strcmp(event, "stats")) {
+		json_decref(m->stats);
+		m->stats = json_incref(json_object_get(o, "cpus"));
+		json_decref(o);
+		return 0;
+	}
 	*out = (struct machine_event){.kind = MACHINE_LOG, .text = copy_string(o, "text")};
 	if (event && !strcmp(event, "started")) {
 		out->kind = MACHINE_STARTED;

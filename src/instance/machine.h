@@ -7,6 +7,8 @@
 #ifndef STRATA_INSTANCE_MACHINE_H
 #define STRATA_INSTANCE_MACHINE_H
 
+#include <jansson.h>
+
 #include "base/error.h"
 #include "instance/agent_client.h"
 #include "instance/store.h"
@@ -82,6 +84,9 @@ void machine_free(struct machine *m);
 int machine_fd(const struct machine *m); /* readable: machine_next() has something to say */
 /* 1: *out is the next event (ENDED is the last), 0: none yet. */
 int machine_next(struct machine *m, struct machine_event *out);
+/* Once it has ended: what its CPUs have counted (enum of VCPU_STATS in cpu/vcpu.h), an array with
+ * an object for each; NULL when its monitor has not told. Owned by the caller. */
+json_t *machine_take_stats(struct machine *m);
 void machine_stop(struct machine *m); /* pulls the plug; ENDED follows */
 
 /* Waits for the guest's agent. log may be NULL. -ETIMEDOUT; -ECONNABORTED when the machine ended

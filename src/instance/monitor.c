@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "cpu/vcpu.h"
 #include "instance/agent_image.h"
 #include "instance/machine_wire.h"
 #include "net/slirp.h"
@@ -40,6 +41,22 @@ static void log_to_control(void *opaque, enum log_level level, const char *messa
 		MSG_DONTWAIT);
 }
 
+/* What the CPUs have counted; nobody waits for it. */
+static void send_stats(struct vm *vm)
+{
+	struct vcpu_stats stats;
+	json_t *cpus = json_array();
+	for (unsigned n = 0; vm_stats(vm, n, &stats); n++) {
+		json_t *cpu = json_object();
+#define X(name) json_object_set_new(cpu, #name, json_integer((json_int_t)stats.name));
+		VCPU_STATS(X)
+#undef X
+		json_array_append_new(cpus, cpu);
+	}
+	machine_send(
+		MONITOR_CONTROL_FD, json_pack("{s:s, s:o}", "event", "stats", "cpus", cpus), 0);
+}
+
 static void on_ended(void *opaque, enum vm_end end, const char *reason)
 {
 	static const enum machine_end ends[] = {[VM_END_POWEROFF] = MACHINE_POWEROFF,
@@ -49,6 +66,7 @@ static void on_ended(void *opaque, enum vm_end end, const char *reason)
 		[VM_END_FAILED] = MACHINE_FAILED};
 	struct monitor *m = opaque;
 	m->told = true;
+	send_stats(m->vm);
 	send_ended(ends[end], reason, NULL);
 	loop_stop(m->loop);
 }

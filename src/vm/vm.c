@@ -391,17 +391,10 @@ void vm_state(struct vm *vm, struct state *s)
 	state_end(s);
 }
 
-void vm_stats(struct vm *vm, struct vm_stats *out)
+bool vm_stats(struct vm *vm, unsigned cpu, struct vcpu_stats *out)
 {
-	struct vm_stats sum = {0};
-	struct vcpu_group *g = vm->board->cpus;
-	for (unsigned i = 0; i < vcpu_count(g); i++) {
-		struct vcpu_stats one = {0};
-		vcpu_stats(vcpu_get(g, i), &one);
-		sum.insns += one.insns;
-		sum.blocks_lifted += one.blocks_lifted;
-		sum.interrupts += one.interrupts;
-		sum.exceptions += one.exceptions;
-	}
-	*out = sum;
+	struct vcpu *v = vcpu_get(vm->board->cpus, cpu);
+	if (v)
+		vcpu_stats(v, out);
+	return v;
 }

@@ -86,9 +86,8 @@ void vm_free(struct vm *vm);
 struct state;
 void vm_state(struct vm *vm, struct state *s); /* paused machine: everything but memory and disks */
 
-struct vm_stats {
-	uint64_t insns, blocks_lifted, interrupts, exceptions;
-};
-void vm_stats(struct vm *vm, struct vm_stats *out);
+/* Counters of one CPU; false: there is none of that number. */
+struct vcpu_stats;
+bool vm_stats(struct vm *vm, unsigned cpu, struct vcpu_stats *out);
 
 #endif

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """An unmodified Debian on a machine of ours: boot, stdio, status, processors, memory."""
+import json
 import os
 import signal
 import subprocess
@@ -47,6 +48,19 @@ def test_exit_status():
     equal(run("sh", "-c", "kill -9 $$").returncode, 137)
     equal(run("no-such-command").returncode, 127)
     equal(run("/etc/passwd").returncode, 126)
+
+
+def test_counters_at_the_end():
+    p = run("sh", "-c", "exit 3", options=["--cpus", "2", "--stats"])
+    equal((p.returncode, p.stdout), (3, b""))
+    rows = {line.rsplit(None, 3)[0]: line.split()[-3:] for line in p.stderr.decode().splitlines()}
+    cpu0, cpu1, total = (int(n.replace(",", "")) for n in rows["insns"])
+    equal(cpu0 + cpu1, total)
+    assert total > 100_000_000, total
+    p = run("true", options=["--stats=json"])
+    stats = json.loads(p.stderr)
+    equal((len(stats["cpus"]), stats["cpus"][0]), (1, stats["total"]))
+    assert stats["total"]["interrupts"] > 0 and stats["total"]["exceptions"] > 0, stats
 
 
 def test_environment_directory_and_name():

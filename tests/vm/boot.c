@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "cpu/vcpu.h"
 #include "os/listen.h"
 #include "vm/vm.h"
 
@@ -38,7 +39,7 @@ int main(int argc, char **argv)
 	struct error err _error_ = ERROR_INIT;
 	struct vm *vm = NULL;
 	struct loop_timer *timer = NULL;
-	struct vm_stats stats;
+	struct vcpu_stats stats = {0}, cpu;
 	struct rusage usage;
 	int option, initrd = -1;
 	bool sandbox = false;
@@ -97,7 +98,10 @@ int main(int argc, char **argv)
 	}
 	loop_timer_arm(timer, start + seconds * NS_PER_SEC);
 	loop_run(loop, NULL);
-	vm_stats(vm, &stats);
+	for (unsigned n = 0; vm_stats(vm, n, &cpu); n++) {
+		stats.insns += cpu.insns;
+		stats.blocks_lifted += cpu.blocks_lifted;
+	}
 	getrusage(RUSAGE_SELF, &usage);
 	fprintf(stderr, "-- %.1f s, %llu instructions, %llu blocks, peak RSS %ld MiB\n",
 		(double)(clock_monotonic_ns() - start) / 1e9, (unsigned long long)stats.insns,

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "tap.h"
+#include "cpu/vcpu.h"
 #include "vm/vm.h"
 #include "wire/state.h"
 
@@ -111,7 +112,7 @@ static void pause_state_stop(void)
 	setup();
 	struct vm_config c = base();
 	struct vm *vm;
-	struct vm_stats stats;
+	struct vcpu_stats stats;
 	REQUIRE(vm_new(&vm, &c, loop, on_ended, NULL, &err) == 0);
 	CHECK(fcntl(c.kernel_fd, F_GETFD) < 0); /* the machine's now: closed */
 	REQUIRE(vm_start(vm, &err) == 0);
@@ -137,7 +138,8 @@ static void pause_state_stop(void)
 	state_free(s);
 	CHECK_EQ(a.len, b.len);
 	vm_resume(vm);
-	vm_stats(vm, &stats);
+	CHECK(vm_stats(vm, 1, &stats));
+	CHECK(!vm_stats(vm, 2, &stats));
 	vm_stop(vm, "enough");
 	vm_stop(vm, "again");
 	CHECK_EQ(ended, 1u);
