@@ -487,7 +487,8 @@ static int run_process(struct cli *cli, const struct values *v, char **command)
 		return cli_usage(cli, &err);
 	}
 	const char *const machine[] = {v->kernel, v->initrd, v->append, v->net, v->name,
-		v->hostname, v->user, v->cpus || v->memory || v->disk_size ? "" : NULL,
+		v->hostname, v->user, v->gdb, v->stats, v->gdb_wait ? "" : NULL,
+		v->cpus || v->memory || v->disk_size ? "" : NULL,
 		v->disks.len || v->shares.len || v->publish.len ? "" : NULL};
 	for (size_t i = 0; i < ARRAY_SIZE(machine); i++) {
 		if (machine[i]) {

@@ -59,6 +59,8 @@ check("unknown option", strata("run", "--memroy=1"), 2, None, "did you mean --me
 check("option without value", strata("run", "--memory"), 2, None, "--memory needs a value: SIZE")
 check("optional value", strata("run", "--vm", "--stats=x", "y"), 2, None, "must be one of table, json")
 check("a debugger to wait for", strata("run", "--vm", "--gdb-wait", "y"), 2, None, "--gdb-wait without --gdb")
+check("no debugger of a process", strata("run", "--level", "process", "--gdb=1234", "/bin/true"), 2, None,
+      "takes no options of a machine")
 check("no address", strata("run", "--vm", "--gdb=70000", "y"), 2, None, "--gdb: 70000: the port is not a number")
 check("flag with value", strata("run", "--rm=yes", "x"), 2, None, "takes no value")
 check("bad choice", strata("list", "--format", "jsno"), 2, None, "did you mean --format json?")
