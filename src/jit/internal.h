@@ -4,6 +4,7 @@
 #define STRATA_JIT_INTERNAL_H
 
 #include <pthread.h>
+#include <stdio.h>
 
 #include "base/arena.h"
 #include "jit/jit.h"
@@ -25,6 +26,7 @@ struct jit {
 	struct jit_hole *holes; /* sorted by address, never touching each other */
 	unsigned hole_count, hole_cap;
 	size_t used;
+	FILE *perf_map; /* owned; NULL: not wanted */
 
 	/* Written once, by the emitter's jit_emit_common(). */
 	uint8_t *enter, *leave, *leave_stored; /* in the writable mapping */

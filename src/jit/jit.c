@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Code memory: one file in memory, mapped twice, so that no page is ever writable and executable at
+// Code memory: the same pages mapped twice, so that no page is ever writable and executable at
 // one address. Regions are cut from holes, first fit.
 #include "jit/jit.h"
 
+#include <fcntl.h>
+#include <inttypes.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -11,24 +13,37 @@
 /* A region is emitted into the largest room that there may be need for, then cut to size. */
 enum { REGION_MAX_BYTES = 256 << 10, CODE_ALIGN = 32 };
 
+/* Shared pages, and the same again: mremap() of length 0 maps them once more. */
 static int map_code(struct jit *j, struct error *err)
 {
-	int fd = memfd_create("strata-code", MFD_CLOEXEC);
-	if (fd < 0 || ftruncate(fd, (off_t)j->bytes) < 0) {
-		int code = errno;
-		if (fd >= 0)
-			close(fd);
-		return error_errno(err, code, "jit: code memory");
-	}
-	void *w = mmap(NULL, j->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	void *x = mmap(NULL, j->bytes, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
-	int code = errno;
-	close(fd);
-	j->write = w == MAP_FAILED ? NULL : w;
-	j->exec = x == MAP_FAILED ? NULL : x;
-	if (!j->write || !j->exec)
-		return error_errno(err, code, "jit: cannot map code memory");
+	void *w = mmap(NULL, j->bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (w == MAP_FAILED)
+		return error_errno(err, errno, "jit: cannot map code memory");
+	j->write = w;
+	void *x = mremap(w, 0, j->bytes, MREMAP_MAYMOVE);
+	if (x == MAP_FAILED)
+		return error_errno(err, errno, "jit: cannot map code memory twice");
+	j->exec = x;
+	if (mprotect(x, j->bytes, PROT_READ | PROT_EXEC) < 0)
+		return error_errno(err, errno, "jit: this host allows no code to be made");
 	return 0;
+}
+
+/* For `perf report`: one line per region, named after the guest's address
+ * (tools/perf/Documentation/jit-interface.txt of Linux). STRATA_PERF_MAP asks for it. */
+static void open_perf_map(struct jit *j)
+{
+	char path[64];
+	if (!getenv("STRATA_PERF_MAP"))
+		return;
+	snprintf(path, sizeof(path), "/tmp/perf-%d.map", (int)getpid());
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	j->perf_map = fd < 0 ? NULL : fdopen(fd, "w");
+	if (!j->perf_map)
+		return;
+	setvbuf(j->perf_map, NULL, _IOLBF, 0);
+	fprintf(j->perf_map, "%" PRIxPTR " %zx strata: common code\n", (uintptr_t)j->exec,
+		j->common_bytes);
 }
 
 int jit_new(struct jit **out, const struct isa *isa, struct error *err)
@@ -46,6 +61,7 @@ int jit_new(struct jit **out, const struct isa *isa, struct error *err)
 		return r;
 	}
 	jit_emit_common(j);
+	open_perf_map(j);
 	j->hole_cap = 64;
 	j->holes = xcalloc(j->hole_cap, sizeof(*j->holes));
 	uint32_t first = (uint32_t)align_up(j->common_bytes, CODE_ALIGN);
@@ -62,6 +78,8 @@ void jit_free(struct jit *j)
 		munmap(j->write, j->bytes);
 	if (j->exec)
 		munmap(j->exec, j->bytes);
+	if (j->perf_map)
+		fclose(j->perf_map);
 	pthread_mutex_destroy(&j->lock);
 	free(j->holes);
 	free(j);
@@ -133,6 +151,9 @@ int jit_compile(struct jit *j, const struct ir_func *f, const unsigned *entries,
 		hole->at += bytes;
 		hole->bytes -= bytes;
 		__atomic_store_n(&j->used, j->used + bytes, __ATOMIC_RELAXED);
+		if (j->perf_map)
+			fprintf(j->perf_map, "%" PRIxPTR " %x guest 0x%" PRIx64 "\n",
+				(uintptr_t)jit_executable(j, r->code), bytes, f->pc);
 	}
 	pthread_mutex_unlock(&j->lock);
 	if (ret < 0) {
