@@ -42,6 +42,8 @@ static bool translate(struct vcpu *v, uint64_t addr, enum isa_access access, str
 		return true;
 	uint8_t *host_page = r->host + (m.page.v - r->base.v);
 	out->host = host_page + in_page;
+	tlb_miss(h->tlb);
+	cpu_use_tlb(h, h->tlb);
 	struct tlb_entry *e = tlb_slot(h->tlb, page), old = *e;
 	const struct vcpu_debug *d = &v->group->debug;
 	bool watched = UNLIKELY(d->watchpoint_count) && vcpu_debug_page_watched(d, page);

@@ -98,6 +98,8 @@ static void flush_tlbs(void *opaque, void *state)
 	struct cpu_head *h = state;
 	for (unsigned n = 0; n < h->tlb_count; n++)
 		tlb_flush(&h->tlbs[n]);
+	if (h->tlb)
+		cpu_use_tlb(h, h->tlb);
 }
 
 /* Accesses to watched pages are to come to access.c, those to others no more. */

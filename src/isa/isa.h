@@ -69,6 +69,8 @@ struct cpu_head {
 	uint32_t fp_flags;	/* sticky host flags harvested so far, as FE_* of <fenv.h> */
 	uint64_t insns_retired; /* counted per block */
 	struct tlb *tlb;    /* the software TLB of the current mode: one of tlbs[], see mem/tlb.h */
+	struct tlb_entry *tlb_entries; /* its fields, for compiled code: cpu_use_tlb() */
+	uint64_t tlb_mask;
 	struct tlb *tlbs;   /* all that the CPU has, one per mode and address space; set by init */
 	unsigned tlb_count; /* a page that now holds code must be protected in each */
 	uint32_t mapping_epoch; /* names the current address space and what its TLBs hold: differs
@@ -176,6 +178,14 @@ struct isa {
 	unsigned (*disassemble)(const uint8_t *code, size_t bytes, uint64_t pc, struct strbuf *out);
 	const struct isa_debug *debug; /* or NULL */
 };
+
+/* Makes t the current TLB; also after its entries may have moved. */
+static inline void cpu_use_tlb(struct cpu_head *h, struct tlb *t)
+{
+	h->tlb = t;
+	h->tlb_entries = t->entries;
+	h->tlb_mask = t->mask;
+}
 
 static inline size_t cpu_jumps_offset(const struct isa *isa)
 {

@@ -251,12 +251,14 @@ static uint16_t mini_flags(const void *cpu)
 static void mini_init(void *cpu, unsigned id)
 {
 	struct mini *m = cpu;
-	m->head.tlb = m->head.tlbs = &m->tlb;
+	tlb_init(&m->tlb);
+	m->head.tlbs = &m->tlb;
 	m->head.tlb_count = 1;
-	tlb_flush(&m->tlb);
+	cpu_use_tlb(&m->head, &m->tlb);
 }
 static void mini_done(void *cpu)
 {
+	tlb_done(&((struct mini *)cpu)->tlb);
 }
 
 static const struct isa mini_isa = {

@@ -296,12 +296,14 @@ static void code_across_pages(void)
 	CODE(&m, 0x7004, END);
 	s->pages[5].gpa = 0x7000;
 	tlb_flush(&s->tlb);
+	cpu_use_tlb(&s->head, &s->tlb);
 	s->head.mapping_epoch++;
 	run_to_end(&m, 0x4ffc);
 	CHECK_EQ(s->r[3], UINT64_C(7));
 	/* none is */
 	s->pages[5].present = false;
 	tlb_flush(&s->tlb);
+	cpu_use_tlb(&s->head, &s->tlb);
 	s->head.mapping_epoch++;
 	run_to_end(&m, 0x4ffc);
 	CHECK_EQ(s->fault_pc, UINT64_C(0x4ffc));

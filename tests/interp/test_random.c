@@ -253,6 +253,7 @@ static const struct cpu_env env = {.load = slow_load, .store = slow_store, .atom
 
 static void setup(struct toy *t, bool page_in_tlb)
 {
+	tlb_done(&t->tlb);
 	memset(t, 0, sizeof(*t));
 	for (unsigned n = 0; n < 8; n++)
 		t->r[n] = interesting();
@@ -265,9 +266,10 @@ static void setup(struct toy *t, bool page_in_tlb)
 		t->f[n] = (float)below(1000) / 3;
 	}
 	t->head.env = &env;
-	t->head.tlb = t->head.tlbs = &t->tlb;
+	tlb_init(&t->tlb);
+	t->head.tlbs = &t->tlb;
 	t->head.tlb_count = 1;
-	tlb_flush(&t->tlb);
+	cpu_use_tlb(&t->head, &t->tlb);
 	struct tlb_entry *e = tlb_slot(&t->tlb, BASE);
 	*e = (struct tlb_entry){BASE, BASE, TLB_NO_TAG, (uintptr_t)memory[1] - BASE};
 	if (!page_in_tlb)
@@ -288,7 +290,7 @@ static bool compare(struct ir_func *f, struct interp_lowerer *l)
 	struct error err _error_ = ERROR_INIT;
 	setup(&want, below(2));
 	got = want;
-	got.head.tlb = &got.tlb;
+	cpu_use_tlb(&got.head, &got.tlb); /* the same entries */
 	for (unsigned n = 0; n < MEMORY; n++)
 		memory[0][n] = memory[1][n] = (uint8_t)rnd();
 	struct reference m = {(char *)&want, memory[0], BASE, MEMORY, &toy_target};

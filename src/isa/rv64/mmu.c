@@ -34,7 +34,7 @@ static struct tlb *space_tlb(struct rv64_cpu *c, unsigned space, unsigned mode)
 
 void rv64_mmu_mode_changed(struct rv64_cpu *c)
 {
-	c->head.tlb = space_tlb(c, c->space, tlb_mode(c));
+	cpu_use_tlb(&c->head, space_tlb(c, c->space, tlb_mode(c)));
 }
 
 /* What was known of the space's mappings is not true any more. */
@@ -51,6 +51,8 @@ static void flush_space(struct rv64_cpu *c, unsigned space)
 			tlb_flush(space_tlb(c, space, mode));
 		c->spaces[space].filled[mode] = false;
 	}
+	if (space == c->space && c->head.tlb) /* entries have moved */
+		cpu_use_tlb(&c->head, c->head.tlb);
 	c->spaces[space].large_low = UINT64_MAX;
 	c->spaces[space].large_high = 0;
 	mappings_changed(c, space);
@@ -102,7 +104,7 @@ void rv64_mmu_set_satp(struct rv64_cpu *c, uint64_t satp)
 static void fence_space(struct rv64_cpu *c, unsigned space, uint64_t start, uint64_t last)
 {
 	bool large = start <= c->spaces[space].large_high && last >= c->spaces[space].large_low;
-	if (large || (last - start) / GUEST_PAGE_BYTES >= TLB_ENTRIES / 4) {
+	if (large || (last - start) / GUEST_PAGE_BYTES >= TLB_MIN) {
 		flush_space(c, space);
 		return;
 	}

@@ -77,11 +77,16 @@ static void init(void *cpu, unsigned hart_id)
 {
 	struct rv64_cpu *c = cpu;
 	c->hart_id = hart_id;
+	for (unsigned n = 0; n < ARRAY_SIZE(c->tlbs) && !c->head.flat; n++)
+		tlb_init(&c->tlbs[n]);
 	rv64_reset(c, 0, hart_id, 0);
 }
 
 static void done(void *cpu)
 {
+	struct rv64_cpu *c = cpu;
+	for (unsigned n = 0; n < ARRAY_SIZE(c->tlbs); n++)
+		tlb_done(&c->tlbs[n]);
 }
 
 void rv64_reset(struct rv64_cpu *c, uint64_t pc, uint64_t hart_id, uint64_t opaque)

@@ -6,11 +6,7 @@
 // the block's end: a page that a CPU may access is taken away at block boundaries alone.
 #include "jit/x86_64/gen.h"
 
-enum {
-	INDEX_SHIFT = GUEST_PAGE_SHIFT - 5,
-	INDEX_MASK = (TLB_ENTRIES - 1) << 5,
-};
-_Static_assert(sizeof(struct tlb_entry) == 1 << 5, "the index is made with one shift");
+enum { INDEX_SHIFT = GUEST_PAGE_SHIFT - TLB_ENTRY_SHIFT };
 
 static int32_t tag_offset(bool write)
 {
@@ -33,8 +29,8 @@ static uint8_t *look_up(
 {
 	lea_or_mov(g, 4, t, base, low);
 	asm_shift(&g->a, 4, SHIFT_SHR, t, INDEX_SHIFT);
-	asm_alu_imm(&g->a, 4, ALU_AND, t, INDEX_MASK);
-	asm_alu_mem(&g->a, 8, ALU_ADD, t, HEAD_MEM(tlb));
+	asm_alu_mem(&g->a, 4, ALU_AND, t, HEAD_MEM(tlb_mask));
+	asm_alu_mem(&g->a, 8, ALU_ADD, t, HEAD_MEM(tlb_entries));
 	lea_or_mov(g, 8, t2, base, high);
 	asm_alu_imm(&g->a, 8, ALU_AND, t2, -GUEST_PAGE_BYTES);
 	asm_alu_mem(&g->a, 8, ALU_CMP, t2, MEM(t, tag_offset(write)));
