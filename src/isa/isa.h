@@ -68,7 +68,7 @@ struct cpu_head {
 	bool fpu_entered;	/* the host's FPU is in the guest's mode (isa/fpu.h) */
 	uint32_t fp_flags;	/* sticky host flags harvested so far, as FE_* of <fenv.h> */
 	uint64_t insns_retired; /* counted per block */
-	struct tlb *tlb;    /* the software TLB of the current mode: one of tlbs[], see mem/tlb.h */
+	struct tlb *tlb; /* the software TLB of the current mode: one of tlbs[], see mem/tlb.h */
 	struct tlb_entry *tlb_entries; /* its fields, for compiled code: cpu_use_tlb() */
 	uint64_t tlb_mask;
 	struct tlb *tlbs;   /* all that the CPU has, one per mode and address space; set by init */

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The software TLB of one vCPU in one mode: guest-virtual page -> host page. Direct-mapped; it grows
-// while it misses much, and shrinks when it is flushed with little in it. Owned by the vCPU's thread.
+// The software TLB of one vCPU in one mode: guest-virtual page -> host page. Direct-mapped; it
+// grows while it misses much, and shrinks when it is flushed with little in it. Owned by the vCPU's
+// thread.
 #ifndef STRATA_MEM_TLB_H
 #define STRATA_MEM_TLB_H
 

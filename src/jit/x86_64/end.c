@@ -181,8 +181,60 @@ static struct asm_mem arg(unsigned n)
 	return MEM(RBP, offsetof(struct cpu_head, exec.args) + 8 * (size_t)n);
 }
 
+static void do_load(struct gen *g, const struct gen_stub *s, struct asm_mem m)
+{
+	if (s->fp)
+		asm_fp_load(&g->a, s->bytes, s->dst, m);
+	else if (s->sext)
+		asm_load_sext(&g->a, s->bytes, s->dst, m);
+	else
+		asm_load(&g->a, s->bytes, s->dst, m);
+}
+
+static void do_store(struct gen *g, const struct gen_stub *s, struct asm_mem m)
+{
+	if (s->imm_value)
+		asm_store_imm(&g->a, s->bytes, m, s->imm);
+	else if (s->fp)
+		asm_fp_store(&g->a, s->bytes, m, s->value);
+	else
+		asm_store(&g->a, s->bytes, m, s->value);
+}
+
+/* The group's check failed, as when its bytes lie in two pages: a check for this access alone. */
+static void alone(struct gen *g, const struct gen_stub *s)
+{
+	int t[2], n = 0;
+	for (unsigned i = 0; n < 2; i++) {
+		int reg = gen_temps[i];
+		bool is_dst = s->kind == STUB_LOAD && !s->fp && s->dst == reg;
+		bool is_value = s->kind == STUB_STORE && !s->fp && s->value == reg;
+		if (reg != s->base && !is_dst && !is_value && reg != s->group_reg)
+			t[n++] = reg;
+	}
+	asm_push(&g->a, t[0]);
+	asm_push(&g->a, t[1]);
+	uint8_t *miss = gen_look_up(
+		g, s->base, s->disp, s->disp + s->bytes - 1, s->kind == STUB_STORE, t[0], t[1]);
+	struct asm_mem m = MEMX(s->base, t[0], 1, s->disp);
+	if (s->kind == STUB_LOAD)
+		do_load(g, s, m);
+	else
+		do_store(g, s, m);
+	asm_pop(&g->a, t[1]);
+	asm_pop(&g->a, t[0]);
+	if (s->group_reg != NO_REG)
+		asm_mov_imm(&g->a, s->group_reg, 0);
+	asm_jmp_to(&g->a, s->back);
+	asm_fix(&g->a, miss, g->a.p);
+	asm_pop(&g->a, t[1]);
+	asm_pop(&g->a, t[0]);
+}
+
 static void access_stub(struct gen *g, const struct gen_stub *s)
 {
+	if (s->group)
+		alone(g, s);
 	asm_store(&g->a, 8, arg(0), s->base);
 	if (s->disp)
 		asm_alu_mem_imm(&g->a, 8, ALU_ADD, arg(0), s->disp);
@@ -199,14 +251,8 @@ static void access_stub(struct gen *g, const struct gen_stub *s)
 	}
 	gen_set_pc(g, s->pc);
 	gen_slow(g, s->kind == STUB_LOAD ? JIT_SLOW_LOAD : JIT_SLOW_STORE, s->save_xmm);
-	if (s->kind == STUB_LOAD) {
-		if (s->fp)
-			asm_fp_load(&g->a, s->bytes, s->dst, arg(0));
-		else if (s->sext)
-			asm_load_sext(&g->a, s->bytes, s->dst, arg(0));
-		else
-			asm_load(&g->a, s->bytes, s->dst, arg(0));
-	}
+	if (s->kind == STUB_LOAD)
+		do_load(g, s, arg(0));
 	if (s->group_reg != NO_REG)
 		asm_load(&g->a, 8, s->group_reg, arg(1));
 	asm_jmp_to(&g->a, s->back);

@@ -51,6 +51,7 @@ enum gen_stub_kind {
 struct gen_stub {
 	uint8_t kind, bytes, from_type, type;
 	bool sext, fp, save_xmm, imm_value;
+	bool group; /* the access shares a check, which may fail where the access alone would not */
 	int8_t dst, base, value, group_reg;
 	int8_t args[3]; /* registers; NO_REG: none */
 	bool arg_fp[3];
@@ -153,7 +154,9 @@ void gen_ins(struct gen *g, ir_ref r);
 enum cond gen_compare(struct gen *g, ir_ref r);
 void gen_memory(struct gen *g, ir_ref r);
 void gen_fp(struct gen *g, ir_ref r);
-void gen_end_groups(struct gen *g);
+/* Leaves in t the host address of guest address 0, if the bytes from base + low to base + high may
+ * be accessed directly; else takes the jump that it returns. */
+uint8_t *gen_look_up(struct gen *g, int base, int64_t low, int64_t high, bool write, int t, int t2);
 /* Calls a slow function now. */
 void gen_slow(struct gen *g, enum jit_slow slow, bool save_xmm);
 void gen_set_pc(struct gen *g, uint64_t pc);

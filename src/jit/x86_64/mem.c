@@ -22,10 +22,7 @@ static void lea_or_mov(struct gen *g, unsigned bytes, int to, int base, int64_t 
 		asm_rr(&g->a, bytes, 0x8b, to, base);
 }
 
-/* Leaves in t the host address of guest address 0, if the bytes from base + low to base + high
- * may be accessed; else takes the jump that it returns. */
-static uint8_t *look_up(
-	struct gen *g, int base, int64_t low, int64_t high, bool write, int t, int t2)
+uint8_t *gen_look_up(struct gen *g, int base, int64_t low, int64_t high, bool write, int t, int t2)
 {
 	lea_or_mov(g, 4, t, base, low);
 	asm_shift(&g->a, 4, SHIFT_SHR, t, INDEX_SHIFT);
@@ -102,7 +99,7 @@ static void check(struct gen *g, struct access *x)
 		asm_test(&g->a, 8, x->host, x->host);
 		x->miss = asm_jcc(&g->a, CC_E);
 	} else {
-		x->miss = look_up(g, x->base, x->low, x->high, x->write, x->host, x->spare);
+		x->miss = gen_look_up(g, x->base, x->low, x->high, x->write, x->host, x->spare);
 	}
 }
 
@@ -123,6 +120,7 @@ static struct gen_stub *miss_stub(
 	s->back = g->a.p;
 	s->save_xmm = gen_xmm_used(g);
 	s->group_reg = NO_REG;
+	s->group = x->group;
 	s->info = JIT_ACCESS(log2, 0u, (unsigned)write);
 	if (x->first) {
 		const struct gen_group *group = x->group;
