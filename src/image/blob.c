@@ -47,7 +47,7 @@ void blob_writer_done(struct blob_writer *w)
 	*w = (struct blob_writer){.fd = -1};
 }
 
-static int flush(struct blob_writer *w, struct error *err)
+int blob_writer_flush(struct blob_writer *w, struct error *err)
 {
 	const char *p = w->buffer;
 	digest_update(&w->digest, p, w->buffered);
@@ -78,7 +78,7 @@ int blob_writer_write(void *writer, const void *bytes, size_t len, struct error 
 		p += n;
 		len -= n;
 		if (w->buffered == BUFFER_BYTES) {
-			int rc = flush(w, err);
+			int rc = blob_writer_flush(w, err);
 			if (rc < 0)
 				return rc;
 		}
@@ -90,7 +90,7 @@ int blob_writer_commit(struct blob_writer *w, const char *media_type, struct oci
 	struct error *err)
 {
 	struct oci_descriptor d = {.size = w->size};
-	int rc = flush(w, err);
+	int rc = blob_writer_flush(w, err);
 	if (rc < 0)
 		return rc;
 	memcpy(d.digest, "sha256:", 7);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Pulling a boot image: Debian's kernel package becomes kernel, initramfs and modules layer.
+#include "image/depmod.h"
 #include "image/initramfs.h"
 #include "image/package.h"
 #include "image/pull.h"
@@ -11,6 +12,7 @@
 #define MODULES_LIMIT (4 * GiB)
 #define BUSYBOX_MAX   (UINT64_C(16) << 20)
 #define VERSION_MAX   128
+#define LIST_MAX      (UINT64_C(4) << 20) /* bytes of a list of modules */
 
 struct boot {
 	struct image_store *store;
@@ -20,6 +22,7 @@ struct boot {
 	struct names directories;
 	struct module_set set;
 	struct strbuf busybox;
+	int64_t mtime_sec;		 /* of the package's files */
 	struct oci_descriptor layers[4]; /* kernel, initramfs, modules, busybox */
 };
 
@@ -159,11 +162,14 @@ static int add_module_file(struct boot *b, struct tar_reader *in, const struct t
 {
 	if (e->type == TAR_DIR)
 		return 0; /* made when something is in it */
+	if (depmod_makes(rest))
+		return 0;
 	if (e->type != TAR_FILE)
 		return 0; /* "build" and "source": links to headers that are not here */
 	if (b->version[0] && strcmp(b->version, version))
 		return error_set(err, EBADMSG, "modules of two kernels in one package");
 	strcpy(b->version, version);
+	b->mtime_sec = e->mtime_sec;
 	char *path _free_ = xasprintf("usr/lib/modules/%s/%s", version, rest);
 	int rc = modules_directories(b, path, e->mtime_sec, err);
 	if (rc < 0)
@@ -175,11 +181,13 @@ static int add_module_file(struct boot *b, struct tar_reader *in, const struct t
 	if (rc < 0)
 		return rc;
 	module_set_add(&b->set, rest, b->tar.pos, e->size);
-	if (!strcmp(rest, "modules.builtin") && e->size <= MiB) {
-		rc = pour(in, e->size, pour_buffer, &b->set.builtin, err);
-		if (rc == 0)
-			rc = tar_writer_data(&b->tar, b->set.builtin.data, b->set.builtin.len, err);
-		return rc;
+	struct strbuf *list = !strcmp(rest, "modules.builtin")		 ? &b->set.builtin
+			      : !strcmp(rest, "modules.builtin.modinfo") ? &b->set.builtin_modinfo
+			      : !strcmp(rest, "modules.order")		 ? &b->set.order
+									 : NULL;
+	if (list && e->size && e->size <= LIST_MAX && !list->len) {
+		rc = pour(in, e->size, pour_buffer, list, err);
+		return rc < 0 ? rc : tar_writer_data(&b->tar, list->data, list->len, err);
 	}
 	return e->size ? pour(in, e->size, pour_tar, &b->tar, err)
 		       : tar_writer_data(&b->tar, "", 0, err);
@@ -236,6 +244,31 @@ static int read_busybox(struct boot *b, const struct package *p, struct error *e
 	if (rc == 0 && !b->busybox.len)
 		rc = error_set(err, EBADMSG, "the package has no busybox");
 	return rc;
+}
+
+/* Into the layer that holds the modules. */
+static int add_indexes(struct boot *b, const struct image_progress *progress, struct error *err)
+{
+	struct depmod_file files[DEPMOD_FILES];
+	int rc = blob_writer_flush(&b->modules, err); /* they are read from there */
+	if (rc < 0)
+		return rc;
+	rc = depmod_make(&b->set, b->modules.fd, progress, files, err);
+	for (size_t i = 0; rc == 0 && i < DEPMOD_FILES; i++) {
+		char *path _free_ = xasprintf("usr/lib/modules/%s/%s", b->version, files[i].name);
+		struct tar_entry e = {.path = path,
+			.linkname = "",
+			.type = TAR_FILE,
+			.mode = 0644,
+			.mtime_sec = b->mtime_sec,
+			.size = files[i].text.len};
+		rc = tar_writer_entry(&b->tar, &e, err);
+		if (rc == 0)
+			rc = tar_writer_data(&b->tar, files[i].text.len ? files[i].text.data : "",
+				files[i].text.len, err);
+	}
+	depmod_done(files);
+	return rc < 0 ? error_wrap(err, rc, "module indexes") : 0;
 }
 
 /* All blobs; then the initramfs is made from the modules layer, which can be read at any place. */
@@ -327,6 +360,8 @@ static int make(struct boot *b, struct archive *a, const char *ref,
 		rc = unpack_kernel(b, &p, a->arch, o->progress, err);
 		package_done(&p);
 	}
+	if (rc == 0)
+		rc = add_indexes(b, o->progress, err);
 	if (rc == 0)
 		rc = write_blobs(b, err);
 	return rc < 0 ? rc : commit_boot(b, ref, a->arch, a->date, err);

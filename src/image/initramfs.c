@@ -6,7 +6,6 @@
 
 #define MODULE_MAX  (UINT64_C(64) << 20) /* bytes of one module, decompressed */
 #define MODULES_MAX 512			 /* in the initramfs */
-#define NAME_BYTES  128
 #define DEPTH_MAX   32
 
 /* What the machine's devices and the root file system need; what is built in or unknown to
@@ -24,23 +23,29 @@ void module_set_done(struct module_set *set)
 	names_done(&set->by_name);
 	names_done(&set->builtin_names);
 	strbuf_done(&set->builtin);
+	strbuf_done(&set->builtin_modinfo);
+	strbuf_done(&set->order);
 }
 
-/* "kernel/fs/fuse/virtio-fs.ko.xz" -> "virtio_fs"; false when it is no module. */
-static bool module_name(struct slice path, char out[NAME_BYTES])
+void module_name_normalize(char *name)
+{
+	for (char *c = name; *c; c++)
+		if (*c == '-')
+			*c = '_';
+}
+
+bool module_name(struct slice path, char out[MODULE_NAME_BYTES])
 {
 	const char *slash = memrchr(path.p, '/', path.len);
 	const char *base = slash ? slash + 1 : path.p, *end = path.p + path.len;
 	static const char *const suffixes[] = {".ko", ".ko.xz", ".ko.gz", ".ko.zst"};
 	for (size_t i = 0; i < ARRAY_SIZE(suffixes); i++) {
 		size_t n = strlen(suffixes[i]), len = (size_t)(end - base);
-		if (len <= n || len - n >= NAME_BYTES || memcmp(end - n, suffixes[i], n))
+		if (len <= n || len - n >= MODULE_NAME_BYTES || memcmp(end - n, suffixes[i], n))
 			continue;
 		memcpy(out, base, len - n);
 		out[len - n] = '\0';
-		for (char *c = out; *c; c++)
-			if (*c == '-')
-				*c = '_';
+		module_name_normalize(out);
 		return true;
 	}
 	return false;
@@ -48,7 +53,7 @@ static bool module_name(struct slice path, char out[NAME_BYTES])
 
 void module_set_add(struct module_set *set, const char *path, uint64_t offset, uint64_t size)
 {
-	char name[NAME_BYTES];
+	char name[MODULE_NAME_BYTES];
 	if (!module_name(slice_of(path), name))
 		return;
 	names_set(&set->by_name, slice_of(name), (int)set->items.len);
@@ -58,7 +63,7 @@ void module_set_add(struct module_set *set, const char *path, uint64_t offset, u
 void module_set_read_builtin(struct module_set *set)
 {
 	struct slice rest = {set->builtin.data, set->builtin.len}, line;
-	char name[NAME_BYTES];
+	char name[MODULE_NAME_BYTES];
 	while (slice_line(&rest, &line))
 		if (line.len && module_name(line, name))
 			names_set(&set->builtin_names, slice_of(name), 1);
@@ -75,11 +80,9 @@ struct builder {
 	size_t count;
 };
 
-static int read_module(
-	struct builder *b, const struct module *m, struct strbuf *out, struct error *err)
+int module_read(const struct module *m, int layer_fd, struct strbuf *out, struct error *err)
 {
-	struct stream_range range = {
-		.fd = b->layer_fd, .pos = m->offset, .end = m->offset + m->size};
+	struct stream_range range = {.fd = layer_fd, .pos = m->offset, .end = m->offset + m->size};
 	struct decompress *z;
 	int rc = decompress_new(
 		&z, compression_of_name(m->path), stream_range_read, &range, MODULE_MAX, err);
@@ -111,7 +114,7 @@ static int load_list(
 {
 	while (*list) {
 		size_t n = strcspn(list, ", ");
-		char name[NAME_BYTES];
+		char name[MODULE_NAME_BYTES];
 		if (n && n < sizeof(name)) {
 			memcpy(name, list, n);
 			name[n] = '\0';
@@ -153,7 +156,7 @@ static int load_module(struct builder *b, const struct module *m, unsigned depth
 	const char *cursor = NULL, *depends;
 	if (++b->count > MODULES_MAX || depth > DEPTH_MAX)
 		return error_set(err, EBADMSG, "too many kernel modules depend on one another");
-	int rc = read_module(b, m, &elf, err);
+	int rc = module_read(m, b->layer_fd, &elf, err);
 	if (rc == 0)
 		rc = modinfo_open(&info, elf.data, elf.len, err);
 	if (rc < 0)
@@ -176,14 +179,12 @@ static int load_module(struct builder *b, const struct module *m, unsigned depth
 static int load(
 	struct builder *b, const char *asked, bool optional, unsigned depth, struct error *err)
 {
-	char name[NAME_BYTES];
+	char name[MODULE_NAME_BYTES];
 	size_t n = strlen(asked);
 	if (n >= sizeof(name) - sizeof("_generic"))
 		return error_set(err, EBADMSG, "overlong module name");
 	memcpy(name, asked, n + 1);
-	for (char *c = name; *c; c++)
-		if (*c == '-')
-			*c = '_';
+	module_name_normalize(name);
 	if (names_get(&b->done, slice_of(name)) != NAMES_NONE)
 		return 0;
 	names_set(&b->done, slice_of(name), 1);

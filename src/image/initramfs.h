@@ -15,10 +15,13 @@ struct module {
 	uint64_t offset, size;
 };
 
+#define MODULE_NAME_BYTES 128
+
 struct module_set {
 	VEC(struct module) items;
-	struct names by_name;  /* "ext4" -> index into items; '-' is '_' */
-	struct strbuf builtin; /* modules.builtin */
+	struct names by_name;		      /* "ext4" -> index into items; '-' is '_' */
+	struct strbuf builtin;		      /* modules.builtin */
+	struct strbuf builtin_modinfo, order; /* modules.builtin.modinfo, modules.order */
 	struct names builtin_names;
 };
 
@@ -27,6 +30,12 @@ void module_set_done(struct module_set *set);
 void module_set_add(struct module_set *set, const char *path, uint64_t offset, uint64_t size);
 /* Reads set->builtin. */
 void module_set_read_builtin(struct module_set *set);
+
+/* "kernel/fs/fuse/virtio-fs.ko.xz" -> "virtio_fs"; false when it is no module. */
+bool module_name(struct slice path, char out[MODULE_NAME_BYTES]);
+void module_name_normalize(char *name); /* '-' becomes '_' */
+/* Appends the module, decompressed. layer_fd: the file that offsets are in. */
+int module_read(const struct module *m, int layer_fd, struct strbuf *out, struct error *err);
 
 /* Appends the archive. layer_fd: the modules layer; busybox: the program. */
 int initramfs_make(const struct module_set *set, int layer_fd, const char *version,

@@ -84,6 +84,8 @@ struct blob_writer {
 int blob_writer_open(struct blob_writer *w, struct image_store *s, struct error *err);
 /* opaque: the blob_writer. Has the type of tar_write_fn. */
 int blob_writer_write(void *writer, const void *bytes, size_t len, struct error *err);
+/* Afterwards all that was written can be read from w->fd. */
+int blob_writer_flush(struct blob_writer *w, struct error *err);
 /* Fills media_type, digest and size of *out. */
 int blob_writer_commit(struct blob_writer *w, const char *media_type, struct oci_descriptor *out,
 	struct error *err);

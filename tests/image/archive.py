@@ -107,12 +107,15 @@ def make_archive():
         ('./boot/vmlinux-' + v, 'f', b'MZkernel', 0o644),
         ('./boot/config-' + v, 'f', b'CONFIG', 0o644),
         (m + 'modules.builtin', 'f', b'kernel/fs/fuse/fuse.ko\nkernel/lib/crc16.ko\n', 0o644),
-        (m + 'kernel/fs/ext4.ko.xz', 'f', x(module(depends='jbd2,crc16', softdep='pre: crc32c')), 0o644),
+        (m + 'modules.builtin.modinfo', 'f', b'fuse.license=GPL\0fuse.alias=fs-fuse\0cut.alias=x', 0o644),
+        (m + 'modules.order', 'f', b'kernel/fs/jbd2.ko\nkernel/fs/ext4.ko\n', 0o644),
+        (m + 'modules.dep', 'f', b'not ours\n', 0o644),
+        (m + 'kernel/fs/ext4.ko.xz', 'f', x(module(depends='jbd2,crc16', softdep='pre: crc32c', alias='fs-[a-z]-x')), 0o644),
         (m + 'kernel/fs/jbd2.ko.xz', 'f', x(module(depends='')), 0o644),
         (m + 'kernel/crypto/crc32c_generic.ko.xz', 'f', x(module(depends='')), 0o644),
         (m + 'kernel/drivers/virtio-rng.ko', 'f', module(depends='loop-a'), 0o644),
         (m + 'kernel/drivers/loop-a.ko', 'f', module(depends='virtio_rng'), 0o644),
-        (m + 'kernel/drivers/unwanted.ko', 'f', module(depends=''), 0o644)],
+        (m + 'kernel/drivers/unwanted.ko', 'f', module(depends='ext4', alias='fs-\xe9'), 0o644)],
         'Depends: kmod, linux-base (>= 4.3~)\n')
     a.add('busybox-static', '1', dirs('', 'usr/bin') + [('./usr/bin/busybox', 'f', b'BUSYBOX', 0o755)])
     return a

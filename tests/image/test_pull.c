@@ -565,6 +565,67 @@ static void boot(void)
 	image_store_free(s);
 }
 
+/* As modprobe reads them: see module_index.c for the form of the binary ones. */
+static void module_indexes(void)
+{
+	static const char builtin[] = "\xb0\x07\xf4\x57\0\2\0\1\x20\0\0\x27"
+				      "rc16\0\0\0\0\1\0\0\0\1\0" /* at 12 */
+				      "use\0\0\0\0\1\0\0\0\0\0"	 /* at 26 */
+				      "cf\xc0\0\0\x0c\0\0\0\0\0\0\0\0\xc0\0\0\x1a";
+	/* A range keeps its '-'; a key that is not ASCII is left out. */
+	static const char alias[] = "\xb0\x07\xf4\x57\0\2\0\1\xc0\0\0\x0c"
+				    "fs_[a-z]_x\0\0\0\0\1\0\0\0\1ext4";
+	static const char none[] = "\xb0\x07\xf4\x57\0\2\0\1\0\0\0";
+	static const struct {
+		const char *name, *bytes;
+		size_t len;
+	} files[] = {
+		{"modules.builtin.bin", builtin, sizeof(builtin) - 1},
+		{"modules.builtin.alias.bin",
+			"\xb0\x07\xf4\x57\0\2\0\1\xc0\0\0\x0c"
+			"fs_fuse\0\0\0\0\1\0\0\0\1"
+			"fuse",
+			33},
+		{"modules.alias.bin", alias, sizeof(alias)},
+		{"modules.symbols.bin", none, sizeof(none)},
+	};
+	char home[32];
+	struct error err _error_ = ERROR_INIT;
+	struct strbuf text _strbuf_ = STRBUF_INIT, link _strbuf_ = STRBUF_INIT;
+	struct image_store *s = new_store("good", home);
+	struct image *img = NULL;
+	struct tar_entry e;
+	REQUIRE(s && boot_pull(s, "debian", "riscv64", NULL, &err) == 0 &&
+		boot_open(s, "debian", "riscv64", &img, &err) == 0);
+	const char *digest = img->layers[img->modules].digest;
+#define MODULES "usr/lib/modules/6.1.0-riscv64/"
+	for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
+		char *path _free_ = xasprintf(MODULES "%s", files[i].name);
+		find_entry(home, digest, path, &e, &text, &link);
+		CHECK_EQ(text.len, files[i].len);
+		CHECK(text.len == files[i].len && !memcmp(text.data, files[i].bytes, text.len));
+	}
+	find_entry(home, digest, MODULES "modules.dep", &e, &text, &link);
+	REQUIRE(text.data);
+	CHECK_STR(text.data,
+		"kernel/fs/ext4.ko.xz: kernel/fs/jbd2.ko.xz\n"
+		"kernel/fs/jbd2.ko.xz:\n"
+		"kernel/crypto/crc32c_generic.ko.xz:\n"
+		"kernel/drivers/virtio-rng.ko: kernel/drivers/loop-a.ko\n"
+		"kernel/drivers/loop-a.ko: kernel/drivers/virtio-rng.ko\n"
+		"kernel/drivers/unwanted.ko: kernel/fs/ext4.ko.xz kernel/fs/jbd2.ko.xz\n");
+	CHECK_EQ(e.mtime_sec, 1700000000);
+	find_entry(home, digest, MODULES "modules.softdep", &e, &text, &link);
+	CHECK_STR(text.data, "softdep ext4 pre: crc32c\n");
+	find_entry(home, digest, MODULES "modules.alias", &e, &text, &link);
+	CHECK_CONTAINS(text.data, "alias fs-[a-z]-x ext4\n");
+	find_entry(home, digest, MODULES "modules.dep.bin", &e, &text, &link);
+	static const char line[] = "\0\0\0\1\0\0\0\1kernel/fs/ext4.ko.xz: kernel/fs/jbd2.ko.xz";
+	CHECK(memmem(text.data, text.len, line, sizeof(line)));
+	image_free(img);
+	image_store_free(s);
+}
+
 static void unwritable(void)
 {
 	struct error err _error_ = ERROR_INIT;
@@ -623,6 +684,7 @@ int main(int argc, char **argv)
 	RUN(configured);
 	RUN(hostile_guest);
 	RUN(boot);
+	RUN(module_indexes);
 	RUN(unwritable);
 	close(keep_alive[1]);
 	kill(server, SIGKILL);
