@@ -89,7 +89,8 @@ def conditions(a, found):
     with open("/proc/cpuinfo") as f:
         cpu = next((line.partition(":")[2].strip() for line in f if line.startswith("model name")), "")
     lines = [f"{cpu}, {os.cpu_count()} CPUs, Linux {platform.release()}; {a.runs} runs, scale {a.scale:g}, "
-             f"guests of {a.memory} MiB, load at the start {os.getloadavg()[0]:.1f}"]
+             f"guests of {a.memory} MiB, load at the start {os.getloadavg()[0]:.1f}"
+             + ("; CPU time instead of elapsed time" if a.cpu else "")]
     for m in found:
         if qemu := getattr(m, "qemu", None):
             out = subprocess.run([qemu, "--version"], capture_output=True, text=True).stdout
@@ -110,6 +111,8 @@ def arguments():
     p.add_argument("--scale", type=float, default=1.0, help="how much work, against the usual")
     p.add_argument("--limit", type=int, default=180, help="seconds that one program may take")
     p.add_argument("--memory", type=int, default=1024, help="of guests, MiB")
+    p.add_argument("--cpu", action="store_true",
+                   help="compare CPU time, of all threads: for a host that is not idle")
     p.add_argument("--json", help="write all results to this file")
     p.add_argument("--kernel", help="of the guests, with virtio_blk and ext4 built in; otherwise that of the "
                    "image debian-boot with its modules")
@@ -147,7 +150,8 @@ def main():
     for turn in range(a.runs):
         say(f"run {turn + 1} of {a.runs}")
         run_turn(a.chosen, found, results, boot_s)
-    figures = report.Figures(results, a.chosen, [m.name for m in found])
+    figures = report.Figures(results, a.chosen, [m.name for m in found],
+                             "cpu_s" if a.cpu else "seconds")
     print(report.text(figures, boot_s, said))
     if a.json:
         with open(a.json, "w") as f:

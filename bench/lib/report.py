@@ -11,8 +11,9 @@ PAIRS = [("qemu-user", "strata-user"), ("qemu-system", "strata-vm")]
 class Figures:
     """Medians of {mode: {workload: [Result]}}; wrong output is a failure, not a figure."""
 
-    def __init__(self, results, workloads, modes):
+    def __init__(self, results, workloads, modes, field="seconds"):
         self.results, self.workloads, self.modes = results, workloads, modes
+        self.field = field  # of Result: which time is meant
         self.failures = []
         for w in workloads:
             self.check(w)
@@ -32,9 +33,9 @@ class Figures:
         runs = self.results.get(mode, {}).get(name, [])
         return [] if any(r.failure for r in runs) else runs
 
-    def median(self, mode, name, field="seconds"):
+    def median(self, mode, name, field=None):
         runs = self.runs(mode, name)
-        return statistics.median(getattr(r, field) for r in runs) if runs else None
+        return statistics.median(getattr(r, field or self.field) for r in runs) if runs else None
 
     def ratio(self, above, below, name):
         a, b = self.median(above, name), self.median(below, name)
@@ -121,7 +122,7 @@ def speedups(f):
 
 def idle(f):
     """What an idle machine costs."""
-    found = [(m, f.median(m, "idle", "cpu_s"), f.median(m, "idle")) for m in f.modes]
+    found = [(m, f.median(m, "idle", "cpu_s"), f.median(m, "idle", "seconds")) for m in f.modes]
     shares = [f"{m} {cpu / s * 100:.1f}%" for m, cpu, s in found if s]
     return ["an idle guest takes of a core: " + "   ".join(shares)] if shares else []
 

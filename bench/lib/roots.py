@@ -56,7 +56,7 @@ def lock():
     try:
         fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise Failed("another suite.py is running") from None
+        raise Failed("another suite.py is running (another XDG_CACHE_HOME is another cache)") from None
     return f
 
 

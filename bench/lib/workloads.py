@@ -66,8 +66,8 @@ WORKLOADS = [
     debian("awk", 1, "mawk", "{for (i = 1; i <= NF; i++) c[$i] += length($i)} "
            "END {for (w in c) {n++; s += c[w] * length(w)}; print n, s}", TEXT),
     *own("system", ("syscalls", 1500000)),
-    Workload("files", "system", ("/bench/bin/files", "{n}", TEXT), 50000),
-    *own("system", ("pipes", 40000), ("signals", 80000), ("forks", 1500)),
+    Workload("files", "system", ("/bench/bin/files", "{n}", TEXT), 25000),
+    *own("system", ("pipes", 40000), ("signals", 50000), ("forks", 1500)),
     Workload("exec", "system", ("/bench/bin/spawn", "{n}", "1", "{exec:nothing}"), 500),
     Workload("exec-dynamic", "system", ("/bench/bin/spawn", "{n}", "1", "{exec:nothing_dynamic}"),
              300),
