@@ -244,7 +244,9 @@ void code_cache_drop_page(struct code_cache *c, const uint8_t *host)
 	pthread_mutex_lock(&c->lock);
 	struct page *page = *find_page(c, host);
 	bool any = page;
-	if (any) {
+	if (any && c->jit && jit_is_flat(c->jit)) {
+		drop_everything(c); /* compiled code is linked to code of any page */
+	} else if (any) {
 		uint64_t epoch = atomic_fetch_add(&c->epoch, 1) + 1;
 		/* The last block takes the page with it. */
 		for (struct block *b = page->blocks, *next; b; b = next) {

@@ -23,6 +23,8 @@ void vcpu_group_drop_code(struct vcpu_group *g, const uint8_t *page)
 void vcpu_group_fork_begin(struct vcpu_group *g)
 {
 	code_cache_lock(g->cache);
+	if (g->jit)
+		jit_lock(g->jit);
 }
 
 void vcpu_group_fork_end(struct vcpu_group *g, bool child, struct vcpu *self)
@@ -31,6 +33,8 @@ void vcpu_group_fork_end(struct vcpu_group *g, bool child, struct vcpu *self)
 		for (unsigned n = 0; n < atomic_load(&g->count); n++)
 			if (g->vcpus[n] != self)
 				atomic_store(&g->vcpus[n]->code_epoch, CODE_EPOCH_IDLE);
+	if (g->jit)
+		jit_unlock(g->jit);
 	code_cache_unlock(g->cache);
 }
 
@@ -41,9 +45,10 @@ bool vcpu_host_fault(struct vcpu *v, void *ucontext, uint64_t addr)
 	ucontext_t *u = ucontext;
 	greg_t *pc = &u->uc_mcontext.gregs[REG_RIP];
 	uintptr_t landing = flat_landing((uintptr_t)*pc);
-	if (!landing)
+	if (landing)
+		*pc = (greg_t)landing;
+	else if (!v->group->jit || !jit_recover(v->group->jit, v->head, ucontext))
 		return false;
-	*pc = (greg_t)landing;
 	if (v->executing) {
 		bool write = u->uc_mcontext.gregs[REG_ERR] & ERROR_WRITE;
 		v->head->isa->access_fault(v->head, GVA(addr), write ? ISA_WRITE : ISA_READ);

@@ -89,9 +89,7 @@ static void start_jit(struct vcpu_group *g)
 		return;
 	if (wanted && atoi(wanted) > 0)
 		g->hot = (uint32_t)atoi(wanted);
-	if (!g->memory) /* not yet */
-		return;
-	if (jit_new(&g->jit, g->isa, &err) < 0)
+	if (jit_new(&g->jit, g->isa, !g->memory, &err) < 0)
 		log_info("%s", err.message);
 }
 

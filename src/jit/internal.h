@@ -22,7 +22,10 @@ struct jit {
 	uint8_t *write; /* the code memory, writable */
 	uint8_t *exec;	/* and the same, executable */
 	size_t bytes;
-	pthread_mutex_t lock;	/* what follows */
+	bool flat;
+	pthread_mutex_t lock;	     /* what follows */
+	struct jit_region **regions; /* in order of their code; when flat */
+	unsigned region_count, region_cap;
 	struct jit_hole *holes; /* sorted by address, never touching each other */
 	unsigned hole_count, hole_cap;
 	size_t used;
@@ -41,6 +44,9 @@ void jit_emit_common(struct jit *j);
  */
 int jit_emit(struct jit *j, const struct ir_func *f, const unsigned *entries, unsigned entry_count,
 	uint8_t *at, size_t room, struct jit_region *region, struct error *err);
+/* The host's part of jit_recover(): where the fault was, and going on with jit_run()'s end. */
+const uint8_t *jit_fault_address(const void *ucontext);
+void jit_leave_faulted(const struct jit *j, void *cpu, uint64_t pc, void *ucontext);
 void jit_patch_jump(uint8_t *jump, const uint8_t *target);
 
 static inline const void *jit_executable(const struct jit *j, const uint8_t *p)

@@ -16,6 +16,14 @@ enum { REGION_MAX_BYTES = 256 << 10, CODE_ALIGN = 32 };
 /* Shared pages, and the same again: mremap() of length 0 maps them once more. */
 static int map_code(struct jit *j, struct error *err)
 {
+	if (j->flat) {
+		void *p = mmap(NULL, j->bytes, PROT_READ | PROT_WRITE | PROT_EXEC,
+			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		if (p == MAP_FAILED)
+			return error_errno(err, errno, "jit: cannot map code memory");
+		j->write = j->exec = p;
+		return 0;
+	}
 	void *w = mmap(NULL, j->bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (w == MAP_FAILED)
 		return error_errno(err, errno, "jit: cannot map code memory");
@@ -46,13 +54,14 @@ static void open_perf_map(struct jit *j)
 		j->common_bytes);
 }
 
-int jit_new(struct jit **out, const struct isa *isa, struct error *err)
+int jit_new(struct jit **out, const struct isa *isa, bool flat, struct error *err)
 {
 	int r = jit_host_check(err);
 	if (r < 0)
 		return r;
 	struct jit *j = xcalloc(1, sizeof(*j));
 	j->isa = isa;
+	j->flat = flat;
 	j->bytes = JIT_CODE_BYTES;
 	pthread_mutex_init(&j->lock, NULL);
 	r = map_code(j, err);
@@ -76,13 +85,29 @@ void jit_free(struct jit *j)
 		return;
 	if (j->write)
 		munmap(j->write, j->bytes);
-	if (j->exec)
+	if (j->exec && !j->flat)
 		munmap(j->exec, j->bytes);
 	if (j->perf_map)
 		fclose(j->perf_map);
 	pthread_mutex_destroy(&j->lock);
 	free(j->holes);
+	free(j->regions);
 	free(j);
+}
+
+void jit_lock(struct jit *j)
+{
+	pthread_mutex_lock(&j->lock);
+}
+
+void jit_unlock(struct jit *j)
+{
+	pthread_mutex_unlock(&j->lock);
+}
+
+bool jit_is_flat(const struct jit *j)
+{
+	return j->flat;
 }
 
 size_t jit_bytes(const struct jit *j)
@@ -122,6 +147,77 @@ static void give_back(struct jit *j, uint32_t at, uint32_t bytes)
 	}
 }
 
+/* --- regions by address; the lock is held --- */
+static unsigned find_region(const struct jit *j, const uint8_t *code)
+{
+	unsigned low = 0, high = j->region_count;
+	while (low < high) {
+		unsigned mid = (low + high) / 2;
+		if (j->regions[mid]->code + j->regions[mid]->bytes <= code)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low;
+}
+
+static void remember_region(struct jit *j, struct jit_region *r)
+{
+	unsigned n = find_region(j, r->code);
+	if (j->region_count == j->region_cap) {
+		j->region_cap = j->region_cap ? 2 * j->region_cap : 256;
+		j->regions = xrealloc(j->regions, j->region_cap * sizeof(struct jit_region *));
+	}
+	memmove(&j->regions[n + 1], &j->regions[n],
+		(j->region_count - n) * sizeof(struct jit_region *));
+	j->regions[n] = r;
+	j->region_count++;
+}
+
+static void forget_region(struct jit *j, const struct jit_region *r)
+{
+	unsigned n = find_region(j, r->code);
+	memmove(&j->regions[n], &j->regions[n + 1],
+		(--j->region_count - n) * sizeof(struct jit_region *));
+}
+
+/* The pc of the access at `code`. */
+static bool find_access(const struct jit *j, const uint8_t *code, uint64_t *pc)
+{
+	unsigned n = find_region(j, code);
+	if (n == j->region_count || code < j->regions[n]->code)
+		return false;
+	const struct jit_region *r = j->regions[n];
+	uint32_t at = (uint32_t)(code - r->code);
+	unsigned low = 0, high = r->access_count;
+	while (low < high) {
+		unsigned mid = (low + high) / 2;
+		if (r->accesses[mid].at < at)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	if (low == r->access_count || r->accesses[low].at != at)
+		return false;
+	*pc = r->accesses[low].pc;
+	return true;
+}
+
+bool jit_recover(struct jit *j, void *cpu, void *ucontext)
+{
+	const uint8_t *code = jit_fault_address(ucontext);
+	uint64_t pc;
+	if (!j->flat || (size_t)(code - j->exec) >= j->bytes)
+		return false;
+	/* This thread runs guest code: it does not hold the lock. */
+	pthread_mutex_lock(&j->lock);
+	bool found = find_access(j, jit_writable(j, code), &pc);
+	pthread_mutex_unlock(&j->lock);
+	if (found)
+		jit_leave_faulted(j, cpu, pc, ucontext);
+	return found;
+}
+
 static struct jit_hole *largest_hole(struct jit *j)
 {
 	struct jit_hole *best = NULL;
@@ -151,6 +247,8 @@ int jit_compile(struct jit *j, const struct ir_func *f, const unsigned *entries,
 		hole->at += bytes;
 		hole->bytes -= bytes;
 		__atomic_store_n(&j->used, j->used + bytes, __ATOMIC_RELAXED);
+		if (j->flat)
+			remember_region(j, r);
 		if (j->perf_map)
 			fprintf(j->perf_map, "%" PRIxPTR " %x guest 0x%" PRIx64 "\n",
 				(uintptr_t)jit_executable(j, r->code), bytes, f->pc);
@@ -171,12 +269,15 @@ void jit_region_free(struct jit *j, struct jit_region *r)
 		return;
 	if (r->code) {
 		pthread_mutex_lock(&j->lock);
+		if (j->flat)
+			forget_region(j, r);
 		give_back(j, (uint32_t)(r->code - j->write), r->bytes);
 		__atomic_store_n(&j->used, j->used - r->bytes, __ATOMIC_RELAXED);
 		pthread_mutex_unlock(&j->lock);
 	}
 	free(r->entries);
 	free(r->links);
+	free(r->accesses);
 	free(r);
 }
 

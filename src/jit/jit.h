@@ -24,19 +24,26 @@ struct jit_entry {
 	const void *code;
 };
 
+/* An access of flat code that the host may refuse. */
+struct jit_access {
+	uint32_t at; /* from the region's code */
+	uint64_t pc;
+};
+
 struct jit_region {
 	uint8_t *code; /* in the writable mapping; owned by struct jit */
 	uint32_t bytes, insns;
-	unsigned entry_count, link_count;
-	struct jit_entry *entries; /* owned */
-	struct jit_link *links;	   /* owned */
+	unsigned entry_count, link_count, access_count;
+	struct jit_entry *entries;   /* owned */
+	struct jit_link *links;	     /* owned */
+	struct jit_access *accesses; /* owned, in order; when flat */
 };
-
-/* Where may direct links go: see jit_link_to(). */
 
 /* -ENOTSUP: this host has no emitter, or lacks instructions that it needs; err says which. Maps the
  * code memory twice, writable and executable: before a sandbox forbids it. */
-int jit_new(struct jit **out, const struct isa *isa, struct error *err);
+/* flat: code for CPUs with cpu_head.flat. It is mapped once, writable and executable, and private:
+ * a child after fork() has a copy of its own. A process is no security boundary. */
+int jit_new(struct jit **out, const struct isa *isa, bool flat, struct error *err);
 void jit_free(struct jit *j); /* all regions are freed */
 
 /* Compiles f, whose blocks number `entries[]` may be entered from outside (block 0 among them).
@@ -47,8 +54,18 @@ int jit_compile(struct jit *j, const struct ir_func *f, const unsigned *entries,
 void jit_region_free(struct jit *j, struct jit_region *r); /* nobody runs it or jumps to it */
 size_t jit_bytes(const struct jit *j);			   /* of code in use */
 
+/* Held across fork(), so that the child finds everything whole. */
+void jit_lock(struct jit *j);
+void jit_unlock(struct jit *j);
+bool jit_is_flat(const struct jit *j);
+
 /* Makes the edge jump to code (of an entry). Another CPU may be running it. */
 void jit_link_to(struct jit *j, struct jit_link *link, const void *code);
+
+/* [async-signal-safe; on the vCPU's thread] The host refused an access: when that was at an access
+ * of compiled flat code, changes *ucontext so that jit_run() returns INTERP_FAULT with the state
+ * that the instruction began with, and returns true; cpu_head.fault is the caller's to set. */
+bool jit_recover(struct jit *j, void *cpu, void *ucontext);
 
 /* Runs from an entry. The FPU must be the guest's. INTERP_MISS: exec.link is an edge that may be
  * linked, or NULL. On the vCPU's thread. */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The driver of the emitter, and the code that all regions share: entering, leaving, calling C.
-#include <cpuid.h>
+#include <ucontext.h>
 
 #include "jit/x86_64/gen.h"
 
@@ -131,6 +131,38 @@ void jit_emit_common(struct jit *j)
 	j->common_bytes = (size_t)(a.p - a.start);
 }
 
+/* --- a host fault in flat code --- */
+const uint8_t *jit_fault_address(const void *ucontext)
+{
+	const ucontext_t *u = ucontext;
+	return (const uint8_t *)u->uc_mcontext.gregs[REG_RIP];
+}
+
+void jit_leave_faulted(const struct jit *j, void *cpu, uint64_t pc, void *ucontext)
+{
+	static const int context_reg[16] = {[RBX] = REG_RBX,
+		[RSI] = REG_RSI,
+		[RDI] = REG_RDI,
+		[R8] = REG_R8,
+		[R9] = REG_R9,
+		[R10] = REG_R10,
+		[R11] = REG_R11,
+		[R12] = REG_R12,
+		[R13] = REG_R13,
+		[R14] = REG_R14,
+		[R15] = REG_R15};
+	ucontext_t *u = ucontext;
+	greg_t *regs = u->uc_mcontext.gregs;
+	const struct ir_target *t = &j->isa->target;
+	for (unsigned n = 0; n < pinned_count(j); n++) {
+		uint64_t v = (uint64_t)regs[context_reg[gen_pinned[n]]];
+		memcpy((char *)cpu + t->slots[t->pinned[n]].offset, &v, sizeof(v));
+	}
+	((struct cpu_head *)cpu)->pc = pc;
+	regs[REG_RAX] = INTERP_FAULT;
+	regs[REG_RIP] = (greg_t)(uintptr_t)jit_executable(j, j->leave_stored);
+}
+
 /* --- one function --- */
 static void find_checked_blocks(struct gen *g, const unsigned *entries, unsigned entry_count)
 {
@@ -196,6 +228,8 @@ int jit_emit(struct jit *j, const struct ir_func *f, const unsigned *entries, un
 		gen_stubs(&g);
 	free(g.stubs);
 	free(g.fixups);
+	region->accesses = g.accesses;
+	region->access_count = g.access_count;
 	if (g.a.overflow)
 		return -ENOSPC;
 	if (g.refused)

@@ -18,6 +18,8 @@ struct gen_stub *gen_stub(struct gen *g, enum gen_stub_kind kind, uint8_t *from)
 /* Both ends of a link must be under the same mappings, and go together: they are in one page. */
 static bool linkable(const struct gen *g, uint64_t pc)
 {
+	if (g->j->flat) /* one address space, all of whose code goes together */
+		return true;
 	return (pc ^ g->f->pc) < GUEST_PAGE_BYTES;
 }
 
@@ -258,7 +260,7 @@ static void access_stub(struct gen *g, const struct gen_stub *s)
 	asm_jmp_to(&g->a, s->back);
 }
 
-static void fp_stub(struct gen *g, const struct gen_stub *s)
+static void function_stub(struct gen *g, const struct gen_stub *s)
 {
 	for (unsigned n = 0; n < 3; n++) {
 		if (s->args[n] == NO_REG)
@@ -270,8 +272,12 @@ static void fp_stub(struct gen *g, const struct gen_stub *s)
 	}
 	asm_store_imm(&g->a, 4, HEAD_MEM(exec.info), (int32_t)s->info);
 	asm_store_imm(&g->a, 4, HEAD_MEM(exec.fp_info), (int32_t)s->fp_info);
-	gen_slow(g, JIT_SLOW_FP, true);
-	if (s->fp)
+	if (s->slow != JIT_SLOW_FP)
+		gen_set_pc(g, s->pc);
+	gen_slow(g, (enum jit_slow)s->slow, s->save_xmm);
+	if (s->dst == NO_REG)
+		;
+	else if (s->fp)
 		asm_fp_load(&g->a, s->bytes, s->dst, arg(0));
 	else
 		asm_load(&g->a, 8, s->dst, arg(0));
@@ -363,7 +369,8 @@ void gen_stubs(struct gen *g)
 			access_stub(g, s);
 			break;
 		case STUB_FP:
-			fp_stub(g, s);
+		case STUB_ATOMIC:
+			function_stub(g, s);
 			break;
 		case STUB_NAN:
 			nan_stub(g, s);

@@ -17,6 +17,8 @@ static struct gen_stub *slow(struct gen *g, ir_ref r, uint8_t *from, const int a
 	const ir_ref refs[3] = {i->a, i->b, i->c};
 	enum ir_type from_type = (enum ir_type)gen_at(g, i->a)->type;
 	struct gen_stub *s = gen_stub(g, STUB_FP, from);
+	s->slow = JIT_SLOW_FP;
+	s->save_xmm = true;
 	s->info = (uint32_t)i->op | (uint32_t)from_type << 8 | (uint32_t)i->type << 16;
 	s->fp_info = i->aux;
 	s->bytes = (uint8_t)bytes_of(g, r);

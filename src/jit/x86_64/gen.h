@@ -47,9 +47,11 @@ enum gen_stub_kind {
 	STUB_MISS,	/* the jump table has not the target in rax */
 	STUB_ATTENTION, /* leaves at pc */
 	STUB_DIVIDE,	/* a division by 0 or -1 */
+	STUB_ATOMIC,	/* by its slow function */
 };
 struct gen_stub {
-	uint8_t kind, bytes, from_type, type;
+	uint8_t kind, bytes;
+	uint8_t slow; /* enum jit_slow */
 	bool sext, fp, save_xmm, imm_value;
 	bool group; /* the access shares a check, which may fail where the access alone would not */
 	int8_t dst, base, value, group_reg;
@@ -80,6 +82,8 @@ struct gen {
 	struct gen_fixup *fixups;
 	struct gen_stub *stubs;
 	struct jit_link *links;
+	struct jit_access *accesses;
+	unsigned access_count, access_cap;
 	unsigned fixup_count, stub_count, link_count, stub_cap, fixup_cap, link_cap;
 	ir_ref owner[16], xmm_owner[16]; /* IR_NONE: free; OWNER_GROUP + n: a group's */
 	uint32_t locked, xmm_locked;	 /* operands of the current instruction */
@@ -162,6 +166,13 @@ void gen_slow(struct gen *g, enum jit_slow slow, bool save_xmm);
 void gen_set_pc(struct gen *g, uint64_t pc);
 struct gen_stub *gen_stub(struct gen *g, enum gen_stub_kind kind, uint8_t *from);
 bool gen_xmm_used(const struct gen *g);
+
+uint8_t *gen_look_up_aligned(struct gen *g, int base, unsigned bytes, bool write, int t, int t2);
+/* The next instruction written is an access that the host may refuse (flat code). */
+void gen_may_fault(struct gen *g);
+
+/* --- atomic.c --- */
+void gen_atomic(struct gen *g, ir_ref r);
 
 /* --- end.c: ends of blocks; stubs --- */
 void gen_end(struct gen *g, ir_ref r);

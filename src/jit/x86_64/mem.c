@@ -36,6 +36,21 @@ uint8_t *gen_look_up(struct gen *g, int base, int64_t low, int64_t high, bool wr
 	return miss;
 }
 
+/* The same for one aligned access at base: what is not aligned is not its page's tag. */
+uint8_t *gen_look_up_aligned(struct gen *g, int base, unsigned bytes, bool write, int t, int t2)
+{
+	asm_rr(&g->a, 4, 0x8b, t, base);
+	asm_shift(&g->a, 4, SHIFT_SHR, t, INDEX_SHIFT);
+	asm_alu_mem(&g->a, 4, ALU_AND, t, HEAD_MEM(tlb_mask));
+	asm_alu_mem(&g->a, 8, ALU_ADD, t, HEAD_MEM(tlb_entries));
+	asm_mov64(&g->a, t2, base);
+	asm_alu_imm(&g->a, 8, ALU_AND, t2, -GUEST_PAGE_BYTES | (int32_t)(bytes - 1));
+	asm_alu_mem(&g->a, 8, ALU_CMP, t2, MEM(t, tag_offset(write)));
+	uint8_t *miss = asm_jcc(&g->a, CC_NE);
+	asm_load(&g->a, 8, t, MEM(t, offsetof(struct tlb_entry, addend)));
+	return miss;
+}
+
 /* The group's register gets its address here. */
 static void hold(struct gen *g, struct gen_group *group, int reg)
 {
@@ -69,6 +84,8 @@ static struct access prepare(struct gen *g, ir_ref r, unsigned bytes, bool write
 	x.base = gen_use(g, base);
 	x.low = x.disp;
 	x.high = x.disp + bytes - 1;
+	if (g->j->flat)
+		return x;
 	struct gen_group *group = g->v[r].group >= 0 ? &g->groups[g->v[r].group] : NULL;
 	if (group && group->reg != NO_REG) {
 		x.group = group;
@@ -95,7 +112,9 @@ static struct access prepare(struct gen *g, ir_ref r, unsigned bytes, bool write
 
 static void check(struct gen *g, struct access *x)
 {
-	if (x->group && !x->first) {
+	if (g->j->flat) {
+		gen_may_fault(g);
+	} else if (x->group && !x->first) {
 		asm_test(&g->a, 8, x->host, x->host);
 		x->miss = asm_jcc(&g->a, CC_E);
 	} else {
@@ -105,7 +124,17 @@ static void check(struct gen *g, struct access *x)
 
 static struct asm_mem place(const struct access *x)
 {
-	return MEMX(x->base, x->host, 1, x->disp);
+	return x->host == NO_REG ? MEM(x->base, x->disp) : MEMX(x->base, x->host, 1, x->disp);
+}
+
+void gen_may_fault(struct gen *g)
+{
+	if (g->access_count == g->access_cap) {
+		g->access_cap = g->access_cap ? 2 * g->access_cap : 64;
+		g->accesses = xrealloc(g->accesses, g->access_cap * sizeof(*g->accesses));
+	}
+	g->accesses[g->access_count++] =
+		(struct jit_access){(uint32_t)(g->a.p - g->a.start), g->pc};
 }
 
 static struct gen_stub *miss_stub(
@@ -147,6 +176,8 @@ static void load(struct gen *g, ir_ref r)
 		asm_load_sext(&g->a, bytes, d, place(&x));
 	else
 		asm_load(&g->a, bytes, d, place(&x));
+	if (g->j->flat)
+		return;
 	struct gen_stub *s = miss_stub(g, &x, STUB_LOAD, bytes, false);
 	s->dst = (int8_t)d;
 	s->fp = fp;
@@ -171,6 +202,8 @@ static void store(struct gen *g, ir_ref r)
 		asm_fp_store(&g->a, bytes, place(&x), v);
 	else
 		asm_store(&g->a, bytes, place(&x), v);
+	if (g->j->flat)
+		return;
 	struct gen_stub *s = miss_stub(g, &x, STUB_STORE, bytes, true);
 	s->value = (int8_t)v;
 	s->imm_value = constant;

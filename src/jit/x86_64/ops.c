@@ -479,23 +479,6 @@ static void call(struct gen *g, ir_ref r)
 	take_result(g, r);
 }
 
-static void atomic(struct gen *g, ir_ref r)
-{
-	const struct ir_ins *i = gen_at(g, r);
-	static const uint8_t slow[IR_OP_COUNT] = {[IR_RMW] = JIT_SLOW_RMW,
-		[IR_CMPXCHG] = JIT_SLOW_CMPXCHG,
-		[IR_LOADR] = JIT_SLOW_LOADR,
-		[IR_STOREC] = JIT_SLOW_STOREC};
-	uint32_t info = i->op == IR_STOREC ? bytes_of(g, i->b) : bytes_of(g, r);
-	if (i->op == IR_RMW)
-		info |= (uint32_t)i->aux << 8;
-	slow_args(g, i);
-	gen_set_pc(g, g->pc);
-	asm_store_imm(&g->a, 4, HEAD_MEM(exec.info), (int32_t)info);
-	gen_slow(g, (enum jit_slow)slow[i->op], gen_xmm_used(g));
-	take_result(g, r);
-}
-
 /* Only a store before a load can be seen out of order on this host. */
 static void fence(struct gen *g, const struct ir_ins *i)
 {
@@ -600,7 +583,7 @@ void gen_ins(struct gen *g, ir_ref r)
 	case IR_CMPXCHG:
 	case IR_LOADR:
 	case IR_STOREC:
-		atomic(g, r);
+		gen_atomic(g, r);
 		break;
 	case IR_FENCE:
 		fence(g, i);
