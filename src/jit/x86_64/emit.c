@@ -1,8 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // The driver of the emitter, and the code that all regions share: entering, leaving, calling C.
+#include <cpuid.h>
 #include <ucontext.h>
 
 #include "jit/x86_64/gen.h"
+
+/* clang's __builtin_cpu_supports() does not know it. */
+static bool has_lzcnt(void)
+{
+	unsigned a, b, c, d;
+	return __get_cpuid(0x80000001, &a, &b, &c, &d) && (c & bit_LZCNT);
+}
 
 int jit_host_check(struct error *err)
 {
@@ -13,7 +21,7 @@ int jit_host_check(struct error *err)
 		return error_set(err, ENOTSUP, needs, "BMI2");
 	if (!__builtin_cpu_supports("fma") || !__builtin_cpu_supports("avx"))
 		return error_set(err, ENOTSUP, needs, "FMA");
-	if (!__builtin_cpu_supports("lzcnt") || !__builtin_cpu_supports("popcnt"))
+	if (!has_lzcnt() || !__builtin_cpu_supports("popcnt"))
 		return error_set(err, ENOTSUP, needs, "LZCNT");
 	return 0;
 }
