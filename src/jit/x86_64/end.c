@@ -67,7 +67,7 @@ static void jump_to(struct gen *g, unsigned block)
 static enum cond test(struct gen *g, ir_ref cond)
 {
 	cond = gen_root(g, cond);
-	if (g->v[cond].folded)
+	if (gen_is_condition(g, cond))
 		return gen_compare(g, cond);
 	unsigned bytes = ir_type_bytes((enum ir_type)gen_at(g, cond)->type);
 	if (bytes < 4) {
