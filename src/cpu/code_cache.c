@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
+// Blocks are found by their page, then by their place in it. What is dropped goes to the limbo
+// until no vCPU can be running it.
 #include "cpu/code_cache.h"
 
 #include <pthread.h>
 
 enum {
-	BLOCK_BUCKETS = 1 << 16,
-	PAGE_BUCKETS = 1 << 12,
-	/* Beyond this, everything is dropped: a guest cannot make the host run out of memory. */
-	CACHE_LIMIT_BYTES = 40 << 20, /* with the allocator's share, under 64 MiB in all */
+	PAGE_BUCKETS = 1 << 13,
+	/* Beyond this, pages lose what is interpreted of them: a guest cannot make the host run out
+	 * of memory. Compiled code has a bound of its own (jit/), and stays: it is what is hot. */
+	CACHE_LIMIT_BYTES = 24 << 20,
+	CACHE_SPARE_BYTES = CACHE_LIMIT_BYTES / 4, /* room to make, so that it is made rarely */
+	PAGE_MIN_BLOCKS = 8,
 };
 
 /* A region lives as long as one of its entries. */
@@ -17,19 +21,38 @@ struct region {
 };
 
 struct block {
-	struct code_key key;
 	struct interp_code *code; /* owned; NULL: never interpreted */
-	const void *native;	  /* an entry of region */
+	const void *native;	  /* an entry of region, or NULL */
 	struct region *region;
-	struct block *hash_next;    /* bucket; then limbo */
-	struct block *page_next[2]; /* blocks of the first page, of the second */
-	uint64_t dropped_at;	    /* epoch */
+	const uint8_t *next_page; /* host page that a straddling block ends in, or NULL */
+	uint16_t offset;	  /* in its page */
+	bool used;
 };
 
+/* The blocks that begin in a host page, as far as it is known by one virtual address and by one set
+ * of flags. */
 struct page {
 	const uint8_t *host;
+	uint64_t pc;
+	uint32_t flags;
+	uint16_t count, capacity; /* of blocks, a hash table by offset; a power of two */
 	struct block *blocks;
-	struct page *hash_next;
+	struct page *next; /* in the bucket */
+};
+
+/* A block that ends in another page than it begins in: that page's writers must find it. */
+struct straddler {
+	const uint8_t *second;
+	struct page *page;
+	uint16_t offset;
+	struct straddler *next;
+};
+
+struct dropped {
+	struct interp_code *code;
+	struct region *region;
+	uint64_t at; /* epoch */
+	struct dropped *next;
 };
 
 struct code_cache {
@@ -38,10 +61,11 @@ struct code_cache {
 	struct code_cache_users users;
 	_Atomic uint64_t epoch;
 	pthread_mutex_t lock; /* what follows */
-	struct block *blocks[BLOCK_BUCKETS];
 	struct page *pages[PAGE_BUCKETS];
-	struct block *limbo_first, **limbo_last; /* in order of dropped_at */
-	uint64_t bytes;				 /* of all blocks not in limbo */
+	struct straddler *straddlers[PAGE_BUCKETS];
+	struct dropped *limbo_first, **limbo_last; /* in order of dropped_at */
+	uint64_t bytes; /* of blocks and interpreted code, without limbo */
+	unsigned hand;	/* the bucket to lose its code next */
 };
 
 static uint64_t mix(uint64_t v)
@@ -50,25 +74,286 @@ static uint64_t mix(uint64_t v)
 	return v ^ v >> 32;
 }
 
-static struct block **block_bucket(struct code_cache *c, const struct code_key *k)
-{
-	uint64_t h = mix((uintptr_t)k->host + mix(k->pc + k->flags));
-	return &c->blocks[h % BLOCK_BUCKETS];
-}
-
 static const uint8_t *page_of(const uint8_t *host)
 {
 	return (const uint8_t *)((uintptr_t)host & ~(uintptr_t)(GUEST_PAGE_BYTES - 1));
 }
 
-static struct page **find_page(struct code_cache *c, const uint8_t *page)
+static unsigned bucket_of(const uint8_t *page)
 {
-	struct page **p = &c->pages[mix((uintptr_t)page >> GUEST_PAGE_SHIFT) % PAGE_BUCKETS];
-	while (*p && (*p)->host != page)
-		p = &(*p)->hash_next;
+	return mix((uintptr_t)page >> GUEST_PAGE_SHIFT) % PAGE_BUCKETS;
+}
+
+/* --- pages and their blocks --- */
+static struct page **find_page(struct code_cache *c, const struct code_key *k)
+{
+	const uint8_t *host = page_of(k->host);
+	uint64_t pc = k->pc & ~(uint64_t)(GUEST_PAGE_BYTES - 1);
+	struct page **p = &c->pages[bucket_of(host)];
+	while (*p && ((*p)->host != host || (*p)->pc != pc || (*p)->flags != k->flags))
+		p = &(*p)->next;
 	return p;
 }
 
+static uint16_t offset_of(const struct code_key *k)
+{
+	return k->pc & (GUEST_PAGE_BYTES - 1);
+}
+
+/* The block, or the empty place that it would have. */
+static struct block *place(const struct page *p, uint16_t offset)
+{
+	unsigned n = (offset >> 1) * 0x9e37u >> 3 & (p->capacity - 1u);
+	while (p->blocks[n].used && p->blocks[n].offset != offset)
+		n = (n + 1) & (p->capacity - 1u);
+	return &p->blocks[n];
+}
+
+static struct block *find_block(struct code_cache *c, const struct code_key *k)
+{
+	const struct page *p = *find_page(c, k);
+	struct block *b = p ? place(p, offset_of(k)) : NULL;
+	return b && b->used ? b : NULL;
+}
+
+static void set_capacity(struct code_cache *c, struct page *p, unsigned capacity)
+{
+	struct block *old = p->blocks;
+	unsigned count = p->capacity;
+	p->blocks = xcalloc(capacity, sizeof(*old));
+	p->capacity = (uint16_t)capacity;
+	for (unsigned n = 0; n < count; n++)
+		if (old[n].used)
+			*place(p, old[n].offset) = old[n];
+	free(old);
+	c->bytes += capacity * sizeof(*old);
+	c->bytes -= count * sizeof(*old);
+}
+
+static struct block *add_block(struct code_cache *c, const struct code_key *k)
+{
+	struct page **pp = find_page(c, k), *p = *pp;
+	if (!p) {
+		*pp = p = xcalloc(1, sizeof(*p));
+		*p = (struct page){page_of(k->host), k->pc & ~(uint64_t)(GUEST_PAGE_BYTES - 1)};
+		p->flags = k->flags;
+		c->bytes += sizeof(*p);
+	}
+	if (4u * (p->count + 1u) > 3u * p->capacity)
+		set_capacity(c, p, p->capacity ? 2u * p->capacity : PAGE_MIN_BLOCKS);
+	struct block *b = place(p, offset_of(k));
+	*b = (struct block){.offset = offset_of(k), .used = true};
+	p->count++;
+	return b;
+}
+
+/* --- straddlers --- */
+/* The page that the block ends in, unless that is the page where it begins, mapped twice. */
+static const uint8_t *second_page(const struct page *p, const struct block *b)
+{
+	return b->next_page == p->host ? NULL : b->next_page;
+}
+
+static void add_straddler(struct code_cache *c, struct page *p, const struct block *b)
+{
+	if (!second_page(p, b))
+		return;
+	struct straddler *s = xmalloc(sizeof(*s)), **bucket;
+	bucket = &c->straddlers[bucket_of(b->next_page)];
+	*s = (struct straddler){b->next_page, p, b->offset, *bucket};
+	*bucket = s;
+}
+
+static void remove_straddler(struct code_cache *c, const struct page *p, const struct block *b)
+{
+	if (!second_page(p, b))
+		return;
+	struct straddler **at = &c->straddlers[bucket_of(b->next_page)], *s;
+	while ((*at)->page != p || (*at)->offset != b->offset)
+		at = &(*at)->next;
+	s = *at;
+	*at = s->next;
+	free(s);
+}
+
+/* --- dropping --- */
+static uint64_t code_bytes(const struct block *b)
+{
+	return b->code ? b->code->words * sizeof(uint64_t) : 0;
+}
+
+static void to_limbo(
+	struct code_cache *c, struct interp_code *code, struct region *region, uint64_t epoch)
+{
+	struct dropped *d = xmalloc(sizeof(*d));
+	*d = (struct dropped){code, region, epoch, NULL};
+	*c->limbo_last = d;
+	c->limbo_last = &d->next;
+}
+
+static void free_limbo(struct code_cache *c, uint64_t up_to)
+{
+	while (c->limbo_first && c->limbo_first->at <= up_to) {
+		struct dropped *d = c->limbo_first;
+		c->limbo_first = d->next;
+		if (d->region && !--d->region->users) {
+			jit_region_free(c->jit, d->region->jit);
+			free(d->region);
+		}
+		free(d->code);
+		free(d);
+	}
+	if (!c->limbo_first)
+		c->limbo_last = &c->limbo_first;
+}
+
+/* What the block has goes; its place stays, for the caller. */
+static void empty_block(struct code_cache *c, struct page *p, struct block *b, uint64_t epoch)
+{
+	remove_straddler(c, p, b);
+	c->bytes -= code_bytes(b);
+	to_limbo(c, b->code, b->region, epoch);
+	*b = (struct block){.offset = b->offset, .used = true};
+}
+
+static void drop_page(struct code_cache *c, struct page **pp, uint64_t epoch)
+{
+	struct page *p = *pp;
+	for (unsigned n = 0; n < p->capacity; n++)
+		if (p->blocks[n].used)
+			empty_block(c, p, &p->blocks[n], epoch);
+	c->bytes -= sizeof(*p) + p->capacity * sizeof(*p->blocks);
+	*pp = p->next;
+	free(p->blocks);
+	free(p);
+}
+
+/* Interpreted code is linked to interpreted code of its page, compiled code to compiled code:
+ * either may go without the other. */
+static void drop_interpreted(struct code_cache *c, struct page **pp, uint64_t epoch)
+{
+	struct page *p = *pp;
+	unsigned left = 0, capacity = PAGE_MIN_BLOCKS;
+	for (unsigned n = 0; n < p->capacity; n++) {
+		struct block *b = &p->blocks[n];
+		if (!b->used)
+			continue;
+		if (!b->native) {
+			empty_block(c, p, b, epoch);
+			b->used = false;
+			continue;
+		}
+		left++;
+		c->bytes -= code_bytes(b);
+		if (b->code)
+			to_limbo(c, b->code, NULL, epoch);
+		b->code = NULL;
+	}
+	if (!left) {
+		drop_page(c, pp, epoch);
+		return;
+	}
+	p->count = (uint16_t)left;
+	while (4 * left > 3 * capacity)
+		capacity *= 2;
+	set_capacity(c, p, capacity); /* and what was moved is found again */
+}
+
+static uint64_t new_epoch(struct code_cache *c)
+{
+	return atomic_fetch_add(&c->epoch, 1) + 1;
+}
+
+/* Pages in turn, which their hash has put in no order. */
+static void make_room(struct code_cache *c)
+{
+	uint64_t epoch = new_epoch(c);
+	for (unsigned n = 0; n < PAGE_BUCKETS; n++) {
+		if (c->bytes <= CACHE_LIMIT_BYTES - CACHE_SPARE_BYTES)
+			break;
+		c->hand = (c->hand + 1) % PAGE_BUCKETS;
+		for (struct page **p = &c->pages[c->hand], *page; (page = *p);) {
+			drop_interpreted(c, p, epoch);
+			if (*p == page)
+				p = &page->next;
+		}
+	}
+}
+
+static void drop_everything(struct code_cache *c)
+{
+	uint64_t epoch = new_epoch(c);
+	for (unsigned n = 0; n < PAGE_BUCKETS; n++)
+		while (c->pages[n])
+			drop_page(c, &c->pages[n], epoch);
+}
+
+/* All that begins or ends in the host page. Whether there was any. */
+static bool drop_host_page(struct code_cache *c, const uint8_t *host)
+{
+	unsigned bucket = bucket_of(host);
+	uint64_t epoch = atomic_load(&c->epoch) + 1;
+	bool any = false;
+	for (struct page **p = &c->pages[bucket]; *p;)
+		if ((*p)->host == host) {
+			drop_page(c, p, epoch);
+			any = true;
+		} else {
+			p = &(*p)->next;
+		}
+	for (struct straddler **s = &c->straddlers[bucket]; *s;)
+		if ((*s)->second == host) {
+			struct page *page = (*s)->page;
+			empty_block(c, page, place(page, (*s)->offset), epoch); /* and *s */
+			any = true;
+		} else {
+			s = &(*s)->next;
+		}
+	if (any)
+		new_epoch(c);
+	return any;
+}
+
+static bool has_host_page(const struct code_cache *c, const uint8_t *host)
+{
+	unsigned bucket = bucket_of(host);
+	for (const struct page *p = c->pages[bucket]; p; p = p->next)
+		if (p->host == host)
+			return true;
+	for (const struct straddler *s = c->straddlers[bucket]; s; s = s->next)
+		if (s->second == host)
+			return true;
+	return false;
+}
+
+void code_cache_drop_page(struct code_cache *c, const uint8_t *host)
+{
+	host = page_of(host);
+	pthread_mutex_lock(&c->lock);
+	bool any;
+	if (c->jit && jit_is_flat(c->jit)) {
+		any = has_host_page(c, host);
+		if (any)
+			drop_everything(c); /* compiled code is linked to code of any page */
+	} else {
+		any = drop_host_page(c, host);
+	}
+	free_limbo(c, c->users.oldest_epoch(c->users.opaque));
+	pthread_mutex_unlock(&c->lock);
+	if (any)
+		c->users.dropped(c->users.opaque);
+}
+
+void code_cache_drop_all(struct code_cache *c)
+{
+	pthread_mutex_lock(&c->lock);
+	drop_everything(c);
+	free_limbo(c, c->users.oldest_epoch(c->users.opaque));
+	pthread_mutex_unlock(&c->lock);
+	c->users.dropped(c->users.opaque);
+}
+
+/* --- the cache --- */
 static void code_written(void *opaque, gpa_t page)
 {
 	struct code_cache *c = opaque;
@@ -91,29 +376,6 @@ struct code_cache *code_cache_new(
 		memory_on_code_written(memory, code_written, c);
 	return c;
 }
-
-static void block_free(struct code_cache *c, struct block *b)
-{
-	if (b->region && !--b->region->users) {
-		jit_region_free(c->jit, b->region->jit);
-		free(b->region);
-	}
-	free(b->code);
-	free(b);
-}
-
-static void free_limbo(struct code_cache *c, uint64_t up_to)
-{
-	while (c->limbo_first && c->limbo_first->dropped_at <= up_to) {
-		struct block *b = c->limbo_first;
-		c->limbo_first = b->hash_next;
-		block_free(c, b);
-	}
-	if (!c->limbo_first)
-		c->limbo_last = &c->limbo_first;
-}
-
-static void drop_everything(struct code_cache *c);
 
 void code_cache_free(struct code_cache *c)
 {
@@ -152,132 +414,15 @@ _Atomic uint8_t *code_cache_page_flags(struct code_cache *c, const uint8_t *host
 	return NULL;
 }
 
-static bool same_start(const struct code_key *a, const struct code_key *b)
-{
-	return a->host == b->host && a->pc == b->pc && a->flags == b->flags;
-}
-
-static struct block *find_block(struct code_cache *c, const struct code_key *key)
-{
-	struct block *b = *block_bucket(c, key);
-	while (b && !same_start(&b->key, key))
-		b = b->hash_next;
-	return b;
-}
-
 struct code_found code_cache_find(struct code_cache *c, const struct code_key *key)
 {
 	struct code_found found = {0};
 	pthread_mutex_lock(&c->lock);
-	struct block *b = find_block(c, key);
+	const struct block *b = find_block(c, key);
 	if (b)
-		found = (struct code_found){b->code, b->native, b->key.next_page};
+		found = (struct code_found){b->code, b->native, b->next_page};
 	pthread_mutex_unlock(&c->lock);
 	return found;
-}
-
-/* Which of a block's two page lists is that of `page`. */
-static unsigned list_of(const struct block *b, const uint8_t *page)
-{
-	return page != page_of(b->key.host);
-}
-
-/* The page that a straddling block ends in, unless that is the page where it begins, mapped twice.
- */
-static const uint8_t *second_page(const struct block *b)
-{
-	return b->key.next_page == page_of(b->key.host) ? NULL : b->key.next_page;
-}
-
-static void unlink_hash(struct code_cache *c, struct block *b)
-{
-	struct block **p = block_bucket(c, &b->key);
-	while (*p != b)
-		p = &(*p)->hash_next;
-	*p = b->hash_next;
-}
-
-static void unlink_page(struct code_cache *c, const uint8_t *host, struct block *b)
-{
-	struct page **pp = find_page(c, host), *page = *pp;
-	struct block **p = &page->blocks;
-	while (*p != b)
-		p = &(*p)->page_next[list_of(*p, host)];
-	*p = b->page_next[list_of(b, host)];
-	if (!page->blocks) {
-		*pp = page->hash_next;
-		free(page);
-	}
-}
-
-static uint64_t block_bytes(const struct block *b)
-{
-	return sizeof(*b) + (b->code ? b->code->words * sizeof(uint64_t) : 0);
-}
-
-static void drop_block(struct code_cache *c, struct block *b, uint64_t epoch)
-{
-	unlink_hash(c, b);
-	unlink_page(c, page_of(b->key.host), b);
-	if (second_page(b))
-		unlink_page(c, second_page(b), b);
-	c->bytes -= block_bytes(b);
-	b->dropped_at = epoch;
-	b->hash_next = NULL;
-	*c->limbo_last = b;
-	c->limbo_last = &b->hash_next;
-}
-
-static void drop_everything(struct code_cache *c)
-{
-	uint64_t epoch = atomic_fetch_add(&c->epoch, 1) + 1;
-	/* By page: the first of a page's list leaves it at once; the last takes the page with it.
-	 */
-	for (unsigned n = 0; n < PAGE_BUCKETS; n++)
-		while (c->pages[n])
-			drop_block(c, c->pages[n]->blocks, epoch);
-}
-
-void code_cache_drop_page(struct code_cache *c, const uint8_t *host)
-{
-	host = page_of(host);
-	pthread_mutex_lock(&c->lock);
-	struct page *page = *find_page(c, host);
-	bool any = page;
-	if (any && c->jit && jit_is_flat(c->jit)) {
-		drop_everything(c); /* compiled code is linked to code of any page */
-	} else if (any) {
-		uint64_t epoch = atomic_fetch_add(&c->epoch, 1) + 1;
-		/* The last block takes the page with it. */
-		for (struct block *b = page->blocks, *next; b; b = next) {
-			next = b->page_next[list_of(b, host)];
-			drop_block(c, b, epoch);
-		}
-	}
-	free_limbo(c, c->users.oldest_epoch(c->users.opaque));
-	pthread_mutex_unlock(&c->lock);
-	if (any)
-		c->users.dropped(c->users.opaque);
-}
-
-void code_cache_drop_all(struct code_cache *c)
-{
-	pthread_mutex_lock(&c->lock);
-	drop_everything(c);
-	free_limbo(c, c->users.oldest_epoch(c->users.opaque));
-	pthread_mutex_unlock(&c->lock);
-	c->users.dropped(c->users.opaque);
-}
-
-static void link_page(struct code_cache *c, const uint8_t *host, struct block *b)
-{
-	struct page **pp = find_page(c, host);
-	if (!*pp) {
-		*pp = xcalloc(1, sizeof(**pp));
-		(*pp)->host = host;
-	}
-	b->page_next[list_of(b, host)] = (*pp)->blocks;
-	(*pp)->blocks = b;
 }
 
 static bool is_code(struct code_cache *c, const uint8_t *host)
@@ -285,17 +430,37 @@ static bool is_code(struct code_cache *c, const uint8_t *host)
 	return !host || c->users.is_code(c->users.opaque, page_of(host));
 }
 
-static struct block *add_block(struct code_cache *c, const struct code_key *key)
+/* With the lock held. The block's code; *dropped: others have gone. */
+static const struct interp_code *add(
+	struct code_cache *c, const struct code_key *key, struct interp_code *code, bool *dropped)
 {
-	struct block *b = xcalloc(1, sizeof(*b)), **bucket = block_bucket(c, key);
-	b->key = *key;
-	b->hash_next = *bucket;
-	*bucket = b;
-	link_page(c, page_of(key->host), b);
-	if (second_page(b))
-		link_page(c, second_page(b), b);
-	c->bytes += sizeof(*b);
-	return b;
+	if (!is_code(c, key->host) || !is_code(c, key->next_page)) {
+		free(code);
+		return NULL;
+	}
+	if (c->bytes > CACHE_LIMIT_BYTES) {
+		make_room(c);
+		*dropped = true;
+	}
+	struct block *b = find_block(c, key);
+	if (b && b->code && b->next_page == key->next_page) {
+		free(code);
+		return b->code;
+	}
+	if (b && b->next_page != key->next_page) {
+		/* The page after it is another one now. */
+		empty_block(c, *find_page(c, key), b, new_epoch(c));
+		*dropped = true;
+	}
+	if (!b)
+		b = add_block(c, key);
+	b->code = code;
+	c->bytes += code_bytes(b);
+	if (!b->next_page && key->next_page) {
+		b->next_page = key->next_page;
+		add_straddler(c, *find_page(c, key), b);
+	}
+	return code;
 }
 
 const struct interp_code *code_cache_add(
@@ -303,39 +468,13 @@ const struct interp_code *code_cache_add(
 {
 	bool dropped = false;
 	pthread_mutex_lock(&c->lock);
-	if (!is_code(c, key->host) || !is_code(c, key->next_page)) {
-		pthread_mutex_unlock(&c->lock);
-		free(code);
-		return NULL;
-	}
-	struct block *old = find_block(c, key);
-	if (old && !old->code && old->key.next_page == key->next_page) {
-		old->code = code;
-		c->bytes += code->words * sizeof(uint64_t);
-		pthread_mutex_unlock(&c->lock);
-		return code;
-	}
-	if (old && old->key.next_page == key->next_page) {
-		free(code);
-		code = old->code;
-		pthread_mutex_unlock(&c->lock);
-		return code;
-	}
-	if (old || c->bytes > CACHE_LIMIT_BYTES) {
-		/* old: the page after it is another one now. */
-		if (c->bytes > CACHE_LIMIT_BYTES)
-			drop_everything(c);
-		else
-			drop_block(c, old, atomic_fetch_add(&c->epoch, 1) + 1);
-		dropped = true;
-	}
-	add_block(c, key)->code = code;
-	c->bytes += code->words * sizeof(uint64_t);
-	free_limbo(c, c->users.oldest_epoch(c->users.opaque));
+	const struct interp_code *added = add(c, key, code, &dropped);
+	if (dropped)
+		free_limbo(c, c->users.oldest_epoch(c->users.opaque));
 	pthread_mutex_unlock(&c->lock);
 	if (dropped)
 		c->users.dropped(c->users.opaque);
-	return code;
+	return added;
 }
 
 bool code_cache_add_region(
@@ -350,7 +489,7 @@ bool code_cache_add_region(
 		struct code_key at = {
 			.host = key->host + (e->pc - key->pc), .pc = e->pc, .flags = key->flags};
 		struct block *b = find_block(c, &at);
-		if (b && (b->native || b->key.next_page))
+		if (b && (b->native || b->next_page))
 			continue;
 		if (!b)
 			b = add_block(c, &at);

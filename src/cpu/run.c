@@ -88,6 +88,11 @@ static void run_blocks(struct vcpu *v)
 		const struct interp_jump *j = vcpu_find_code(v);
 		if (!j)
 			break;
+		if (j->native) { /* found on the way */
+			exit = INTERP_HOT;
+			v->run.link = NULL;
+			continue;
+		}
 		if (link && j->linkable)
 			interp_link(link, j->entry);
 		exit = interpret(v, j);

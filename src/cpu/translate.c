@@ -144,12 +144,14 @@ static const struct interp_code *make_code(struct vcpu *v, struct code_key *key)
 }
 
 /* The block in the cache, when the page after it is still the one that it was made from. */
-static const struct interp_code *cached(struct vcpu *v, struct code_key *key, bool *fault)
+static const struct interp_code *cached(
+	struct vcpu *v, struct code_key *key, const void **native, bool *fault)
 {
 	struct code_found found = code_cache_find(v->group->cache, key);
 	*fault = false;
+	*native = found.native;
 	if (found.native)
-		vcpu_know_native(v, key->pc, found.native);
+		return NULL;
 	if (!found.code || !found.next_page)
 		return found.code;
 	key->next_page =
@@ -205,10 +207,11 @@ const struct interp_jump *vcpu_find_code(struct vcpu *v)
 	if (!key.host)
 		return NULL;
 	bool fault;
-	const struct interp_code *code = cached(v, &key, &fault);
+	const void *native;
+	const struct interp_code *code = cached(v, &key, &native, &fault);
 	if (fault)
 		return NULL;
-	if (!code) {
+	if (!code && !native) {
 		key.next_page = NULL;
 		code = make_code(v, &key);
 	}
@@ -216,11 +219,12 @@ const struct interp_jump *vcpu_find_code(struct vcpu *v)
 	 * entry of the jump table would be linked to the new block, and outlive what it names.
 	 * And while this CPU waited for others (prepare_page), it may have been told to forget
 	 * the mapping by which the code was found. */
-	if (!code || vcpu_code_changed(v) || h->mapping_epoch != mapping)
+	if ((!code && !native) || vcpu_code_changed(v) || h->mapping_epoch != mapping)
 		return NULL;
 	*j = (struct interp_jump){.pc = h->pc,
 		.context = v->run.context,
-		.entry = code->code,
-		.linkable = !key.next_page};
+		.entry = code ? code->code : NULL,
+		.native = native,
+		.linkable = code && !key.next_page};
 	return j;
 }

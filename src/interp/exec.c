@@ -426,7 +426,7 @@ L_GOTO_REG:
 		return INTERP_ATTENTION;
 lookup : {
 	const struct interp_jump *j = interp_jump_slot(run->jumps, h->pc);
-	if (UNLIKELY(j->pc != h->pc || j->context != run->context))
+	if (UNLIKELY(j->pc != h->pc || j->context != run->context || j->native))
 		return INTERP_MISS;
 	if (run->link && j->linkable)
 		interp_link(run->link, j->entry);

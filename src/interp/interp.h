@@ -39,11 +39,11 @@ int interp_lower(struct interp_lowerer *l, const struct ir_func *f, struct inter
  * go through a table of the vCPU, whose entries hold as long as `context` is the same. */
 struct interp_jump {
 	uint64_t pc, context;
-	const uint64_t *entry; /* code[] of the block at pc */
+	const uint64_t *entry; /* code[] of the block at pc; NULL when native is all there is */
 	const void *native;    /* compiled code for it that is to be run instead, or NULL */
 	bool linkable;	       /* its code lies in one page */
 };
-enum { INTERP_JUMPS = 4096 };
+enum { INTERP_JUMPS = 8192 };
 
 static inline struct interp_jump *interp_jump_slot(struct interp_jump *jumps, uint64_t pc)
 {

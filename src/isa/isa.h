@@ -101,7 +101,7 @@ struct cpu_jump {
 	const void *code;
 	uint64_t unused; /* entries do not cross cache lines */
 };
-enum { CPU_JUMPS = 4096 };
+enum { CPU_JUMPS = 8192 };
 
 /* How a virtual address maps, as isa->translate found it. */
 struct isa_mapping {

@@ -66,11 +66,10 @@ static void jump_to(struct gen *g, unsigned block)
 /* The condition of a branch. */
 static enum cond test(struct gen *g, ir_ref cond)
 {
-	/* Of a truncation's register only these bytes count. */
-	unsigned bytes = ir_type_bytes((enum ir_type)gen_at(g, cond)->type);
 	cond = gen_root(g, cond);
-	if (gen_is_condition(g, cond))
+	if (g->v[cond].folded)
 		return gen_compare(g, cond);
+	unsigned bytes = ir_type_bytes((enum ir_type)gen_at(g, cond)->type);
 	if (bytes < 4) {
 		g->refused = true;
 		return CC_NE;
