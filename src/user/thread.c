@@ -177,7 +177,7 @@ struct start {
 	uint64_t unshare;
 	sem_t started;
 	pid_t tid;
-	uint64_t child_settid;
+	uint64_t settid[2]; /* where the guest wants to have it */
 };
 
 static void *thread_main(void *arg)
@@ -188,8 +188,10 @@ static void *thread_main(void *arg)
 	user_self = t;
 	if (s->unshare)
 		USER_CALL(SYS_unshare, s->unshare);
-	if (s->child_settid)
-		user_write(s->child_settid, &tid, sizeof(tid));
+	/* Before anybody can see this thread end: the address may be that of clear_tid. */
+	for (unsigned n = 0; n < ARRAY_SIZE(s->settid); n++)
+		if (s->settid[n])
+			user_write(s->settid[n], &tid, sizeof(tid));
 	s->tid = tid;
 	sem_post(&s->started); /* *s is gone */
 	user_signals_unblock(t);
@@ -234,7 +236,9 @@ static int64_t new_thread(struct user_thread *t, uint64_t flags, uint64_t stack,
 	if (flags & CLONE_CHILD_CLEARTID)
 		n->clear_tid = child_tid;
 	if (flags & CLONE_CHILD_SETTID)
-		s.child_settid = child_tid;
+		s.settid[0] = child_tid;
+	if (flags & CLONE_PARENT_SETTID)
+		s.settid[1] = parent_tid;
 	sem_init(&s.started, 0, 0);
 	pthread_attr_t attr;
 	pthread_attr_init(&attr);
@@ -252,12 +256,7 @@ static int64_t new_thread(struct user_thread *t, uint64_t flags, uint64_t stack,
 	sem_destroy(&s.started);
 	if (!atomic_load(&t->signalled))
 		user_signals_unblock(t);
-	if (code)
-		return -EAGAIN;
-	int32_t tid = s.tid;
-	if (flags & CLONE_PARENT_SETTID)
-		user_write(parent_tid, &tid, sizeof(tid));
-	return tid;
+	return code ? -EAGAIN : s.tid;
 }
 
 /* --- processes --- */
