@@ -1,0 +1,204 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Process mode: programs compiled here for riscv64, static and dynamically linked, do what they do
+under qemu-riscv64 (or print what NAME.expected says, where QEMU is no oracle). Prints TAP."""
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+
+HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "programs")
+STRATA = os.environ["STRATA"]
+CC = "riscv64-linux-gnu-gcc"
+LIBRARIES = "/usr/riscv64-linux-gnu"
+count = failed = 0
+
+
+def report(name, problem=None, skip=None):
+    global count, failed
+    count += 1
+    failed += problem is not None
+    print(f"{'ok' if problem is None else 'not ok'} {count} - {name}" + (f" # SKIP {skip}" if skip else ""))
+    for line in (problem or "").splitlines()[:60]:
+        print("# " + line)
+    sys.stdout.flush()
+
+
+def run(command, directory, **env):
+    """Status and output. A process that hangs is a failure, not the end."""
+    os.makedirs(directory)
+    try:
+        p = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                           timeout=60, env={**os.environ, "DIR": directory, "LC_ALL": "C", **env})
+        return p.returncode, p.stdout.decode(errors="replace"), p.stderr.decode(errors="replace")
+    except subprocess.TimeoutExpired as e:
+        return "timeout", (e.stdout or b"").decode(errors="replace"), ""
+
+
+def process(*words):
+    return [STRATA, "run", "--level", "process", "--arch", "riscv64", *words]
+
+
+def differs(got, want):
+    if got[:2] == want[:2]:
+        return None
+    lines = [f"status {got[0]}, expected {want[0]}"]
+    a, b = got[1].splitlines(), want[1].splitlines()
+    lines += [f"got  {x!r}\nwant {y!r}" for x, y in zip(a + [""] * len(b), b + [""] * len(a)) if x != y]
+    return "\n".join(lines + got[2].splitlines()[-5:])
+
+
+def compile(source, out, *flags):
+    subprocess.run([CC, "-O2", "-w", "-pthread", "-o", out, source, *flags, "-lm"], check=True)
+    return out
+
+
+def test_programs(tmp):
+    for name in sorted(n[:-2] for n in os.listdir(HERE) if n.endswith(".c")):
+        expected = os.path.join(HERE, name + ".expected")
+        for kind, flags, options in (("static", ["-static"], []),
+                                     ("fixed", ["-no-pie"], ["--root", LIBRARIES]),
+                                     ("dynamic", [], ["--root", LIBRARIES])):
+            where = os.path.join(tmp, kind)
+            os.makedirs(where, exist_ok=True)
+            program = compile(os.path.join(HERE, name + ".c"), os.path.join(where, name), *flags)
+            got = run(process(*options, program), program + ".strata")
+            if os.path.exists(expected):
+                want = (0, open(expected).read())
+            elif shutil.which("qemu-riscv64"):
+                want = run(["qemu-riscv64", "-L", LIBRARIES, program], program + ".qemu")
+            else:
+                report(f"{name}, {kind}", skip="no qemu-riscv64")
+                continue
+            report(f"{name}, {kind}", differs(got, want))
+
+
+def test_command(tmp):
+    """The command line: statuses, environment, what cannot run."""
+    source = os.path.join(tmp, "say.c")
+    with open(source, "w") as f:
+        f.write('#include <stdio.h>\n#include <stdlib.h>\nint main(int c, char **v) {'
+                ' printf("%s %s\\n", getenv("SAY"), c > 1 ? v[1] : "-"); return 7; }')
+    say = compile(source, os.path.join(tmp, "say"), "-static")
+    text = os.path.join(tmp, "text")
+    with open(text, "w") as f:
+        f.write("no program\n")
+    os.chmod(text, 0o755)
+    cases = [("environment and arguments", ["--env", "SAY=it", say, "now"], (7, "it now\n")),
+             ("a program that is not there", ["/nonexistent"], (127, "")),
+             ("a file that is no program", [text], (126, "")),
+             ("a root that is not there", ["--root", "/nonexistent", say], (125, "")),
+             ("options of a machine", ["--memory", "1G", say], (2, "")),
+             ("found in PATH", ["--env", "SAY=x", "--env", f"PATH={tmp}", "say", "y"], (7, "x y\n")),
+             ("another directory", ["--env", "SAY=x", "--workdir", tmp, "./say", "y"], (7, "x y\n"))]
+    for n, (name, words, want) in enumerate(cases):
+        report(name, differs(run(process(*words), f"{tmp}/command{n}"), want))
+    odd = compile(os.path.join(HERE, "misc.c"), os.path.join(tmp, "odd"), "-static")
+    got = run(process(odd), tmp + "/unknown")
+    named = [line for line in got[2].splitlines() if "not known" in line]
+    report("an unknown system call is named, once",
+           None if len(named) == 2 and "400 of riscv64" in named[0] and "1000000" in named[1] else got[2])
+    got = run(process("--strace", "--env", "SAY=x", say), tmp + "/strace")
+    report("--strace", None if 'write(1, 0x' in got[2] and "exit_group(7)" in got[2] else got[2][-500:])
+
+
+def test_root(tmp):
+    """--root: what is found where."""
+    source = os.path.join(tmp, "cat.c")
+    with open(source, "w") as f:
+        f.write(r'''
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+static void show(const char *path)
+{
+	char text[64] = "";
+	int fd = open(path, O_RDONLY);
+	if (fd < 0)
+		printf("%s: %s\n", path, strerror(errno));
+	else {
+		ssize_t n = read(fd, text, sizeof(text) - 1);
+		printf("%s: %.*s", path, (int)(n > 0 ? n : 0), text);
+	}
+	close(fd);
+}
+int main(int argc, char **argv)
+{
+	char cwd[4096], link[4096] = "";
+	for (int n = 1; n < argc; n++)
+		show(argv[n]);
+	printf("chdir %d, %s\n", chdir("/in/root/dir"), getcwd(cwd, sizeof(cwd)));
+	show("../file");
+	show("../../../absolute");
+	show("up");
+	int fd = open("made", O_CREAT | O_EXCL | O_WRONLY, 0600);
+	write(fd, "made\n", 5);
+	snprintf(cwd, sizeof(cwd), "/proc/self/fd/%d", fd);
+	readlink(cwd, link, sizeof(link) - 1);
+	printf("%s\n", link);
+	show("/in/root/dir/made");
+	printf("mkdir %d, rename %d\n", mkdir("/in/root/new", 0700), rename("/in/root/dir/made", "/in/root/new/made"));
+	show("/in/root/new/made");
+	fd = open("/in/root", O_DIRECTORY);
+	for (int n = 3; n < 2000; n++)
+		if (n != fd)
+			close(n);
+	close_range(fd + 1, ~0U, 0);
+	show("/in/root/file");
+	printf("openat %d\n", openat(fd, "../absolute", O_RDONLY) >= 0);
+	return 0;
+}
+''')
+    program = compile(source, os.path.join(tmp, "cat"), "-static")
+    root, host = os.path.join(tmp, "root"), os.path.join(tmp, "onhost")
+    os.makedirs(root + "/in/root/dir")
+    os.makedirs(root + "/outside")
+    for path, text in ((root + "/in/root/file", "in the root\n"), (host, "on the host\n"),
+                       (root + "/top", "top\n")):
+        with open(path, "w") as f:
+            f.write(text)
+    os.symlink("/in/root/file", root + "/absolute")
+    os.symlink("../../../../../../../top", root + "/in/root/dir/up")
+    os.symlink("/in/root", root + "/through")
+    got = run(process("--root", root, program, "/absolute", "/through/file", host, "/through/none", "/proc/self/comm"),
+              tmp + "/rootrun")
+    want = (0, f"""/absolute: in the root
+/through/file: in the root
+{host}: on the host
+/through/none: No such file or directory
+/proc/self/comm: cat
+chdir 0, /in/root/dir
+../file: in the root
+../../../absolute: in the root
+up: top
+/in/root/dir/made
+/in/root/dir/made: made
+mkdir 0, rename 0
+/in/root/new/made: made
+/in/root/file: in the root
+openat 0
+""")
+    report("--root", differs(got, want))
+    report("--root: made in the root",
+           None if os.path.exists(root + "/in/root/new/made") else "not there")
+
+
+def main():
+    if not shutil.which(CC):
+        print("1..0 # SKIP no " + CC)
+        return 0
+    with tempfile.TemporaryDirectory(prefix="strata-user-") as tmp:
+        test_programs(tmp)
+        test_command(tmp)
+        test_root(tmp)
+    print(f"1..{count}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
