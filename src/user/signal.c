@@ -169,8 +169,11 @@ static void deliver(struct user_thread *t, const siginfo_t *info, bool forced)
 	pthread_mutex_lock(&t->actions->lock);
 	struct user_action *slot = &t->actions->of[sig], action = *slot;
 	bool handled = action.handler > 1 && !(forced && (t->mask & user_bit(sig)));
-	if (handled && (action.flags & SA_RESETHAND))
+	if (handled && (action.flags & SA_RESETHAND)) {
 		slot->handler = 0;
+		if (!is_engines(sig)) /* the next one is the kernel's */
+			set_host_action(sig, NULL, 0);
+	}
 	pthread_mutex_unlock(&t->actions->lock);
 	if (!handled) {
 		bool ignored =

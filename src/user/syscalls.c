@@ -136,13 +136,15 @@ static bool traced_before(const struct user_row *row)
 static int64_t complain(struct user_thread *t, uint64_t number)
 {
 	struct user_process *p = t->process;
-	size_t word = number / 64;
-	uint64_t bit = UINT64_C(1) << (number % 64);
-	if (word < ARRAY_SIZE(p->unknown) && (atomic_fetch_or(&p->unknown[word], bit) & bit))
+	const size_t most = ARRAY_SIZE(p->unknown) * 64 - 1; /* stands for all that are higher */
+	size_t at = MIN(number, most);
+	uint64_t bit = UINT64_C(1) << (at % 64);
+	if (atomic_fetch_or(&p->unknown[at / 64], bit) & bit)
 		return -ENOSYS;
 	char text[120];
 	int n = snprintf(text, sizeof(text),
-		"strata: system call %" PRIu64 " of riscv64 is not known: ENOSYS\n", number);
+		"strata: system call %" PRId64 " of riscv64 is not known: ENOSYS\n",
+		(int64_t)number);
 	USER_CALL(SYS_write, STDERR_FILENO, (uintptr_t)text, n);
 	return -ENOSYS;
 }
