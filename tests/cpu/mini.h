@@ -66,6 +66,8 @@ static const struct ir_slot mini_slots[] = {
 #undef R
 };
 
+static const uint16_t mini_pinned[] = {0, 1, 2, 3, 4, 5};
+
 static uint64_t mini_fence(void *cpu, uint64_t a, uint64_t b, uint64_t c)
 {
 	struct cpu_head *h = cpu;
@@ -266,7 +268,7 @@ static const struct isa mini_isa = {
 	.state_bytes = sizeof(struct mini),
 	.min_insn_bytes = 4,
 	.target = {"mini", mini_slots, ARRAY_SIZE(mini_slots), mini_helpers,
-		ARRAY_SIZE(mini_helpers)},
+		ARRAY_SIZE(mini_helpers), mini_pinned, ARRAY_SIZE(mini_pinned)},
 	.timer_line = 1,
 	.init = mini_init,
 	.done = mini_done,

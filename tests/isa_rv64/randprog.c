@@ -7,6 +7,7 @@
 
 #include "base/vec.h"
 #include "isa/rv64/internal.h"
+#include "randvalues.h"
 
 #define BASE UINT64_C(0x10000000)
 enum { POOL = 4096, MAX_BLOCK_INSNS = 24, PAGE = 4096 };
@@ -23,106 +24,15 @@ struct gen {
 /* --- random values --- */
 static uint64_t rnd(struct gen *g)
 {
-	/* splitmix64 */
-	uint64_t z = g->seed += UINT64_C(0x9e3779b97f4a7c15);
-	z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-	z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-	return z ^ z >> 31;
+	return random_word(&g->seed);
 }
 static unsigned below(struct gen *g, unsigned n)
 {
-	return (unsigned)(rnd(g) >> 33) % n;
+	return random_below(&g->seed, n);
 }
 static bool chance(struct gen *g, unsigned percent)
 {
 	return below(g, 100) < percent;
-}
-
-static uint64_t interesting_int(struct gen *g)
-{
-	static const uint64_t special[] = {0, 1, 2, 63, 64, UINT64_MAX, 0x7f, 0x80, 0x7fff, 0x8000,
-		0x7fffffff, 0x80000000, 0xffffffff, UINT64_C(0x100000000),
-		UINT64_C(0xffffffff80000000), INT64_MAX, UINT64_C(1) << 63,
-		UINT64_C(0x0123456789abcdef), UINT64_C(0x8080808080808080)};
-	uint64_t v = rnd(g);
-	switch (below(g, 6)) {
-	case 0:
-		return special[below(g, ARRAY_SIZE(special))];
-	case 1:
-		return special[below(g, ARRAY_SIZE(special))] + below(g, 5) - 2;
-	case 2:
-		return v >> below(g, 64);
-	case 3:
-		return (uint64_t)((int64_t)v >> below(g, 64));
-	case 4:
-		return UINT64_C(1) << below(g, 64);
-	default:
-		return v;
-	}
-}
-
-static uint32_t interesting_single(struct gen *g)
-{
-	static const uint32_t special[] = {0, 1, 2, 0x007fffff, 0x00800000, 0x00800001, 0x3effffff,
-		0x3f000000, 0x3f000001, 0x3f7fffff, 0x3f800000, 0x3f800001, 0x3fc00000, 0x40200000,
-		0x4b000000, 0x4b800000, 0x4effffff, 0x4f000000, 0x4f7fffff, 0x4f800000, 0x5effffff,
-		0x5f000000, 0x5f7fffff, 0x5f800000, 0x7f7fffff, 0x7f800000, 0x7f800001, 0x7fbfffff,
-		0x7fc00000, 0x7fc00001, 0x7fffffff};
-	uint32_t v = (uint32_t)rnd(g), sign = v & 0x80000000;
-	switch (below(g, 4)) {
-	case 0:
-	case 1:
-		return special[below(g, ARRAY_SIZE(special))] ^ sign;
-	case 2: /* of a size that meets others, with few bits or many */
-		v = (v & 0x807fffff) | (0x7f - 12 + below(g, 24)) << 23;
-		return chance(g, 50) ? v & 0xfffff800 : v;
-	default:
-		return v;
-	}
-}
-
-static uint64_t interesting_double(struct gen *g)
-{
-	static const uint64_t special[] = {0, 1, 2, UINT64_C(0x000fffffffffffff),
-		UINT64_C(0x0010000000000000), UINT64_C(0x0010000000000001),
-		UINT64_C(0x3fe0000000000000), UINT64_C(0x3fdfffffffffffff),
-		UINT64_C(0x3ff0000000000000), UINT64_C(0x3ff0000000000001),
-		UINT64_C(0x3ff8000000000000), UINT64_C(0x4004000000000000),
-		UINT64_C(0x41dfffffffc00000), UINT64_C(0x41dfffffffe00000),
-		UINT64_C(0x41e0000000000000), UINT64_C(0x41efffffffe00000),
-		UINT64_C(0x41effffffff00000), UINT64_C(0x41f0000000000000),
-		UINT64_C(0x43dfffffffffffff), UINT64_C(0x43e0000000000000),
-		UINT64_C(0x43efffffffffffff), UINT64_C(0x43f0000000000000),
-		UINT64_C(0x4330000000000000), UINT64_C(0x7fefffffffffffff),
-		UINT64_C(0x7ff0000000000000), UINT64_C(0x7ff0000000000001),
-		UINT64_C(0x7ff7ffffffffffff), UINT64_C(0x7ff8000000000000),
-		UINT64_C(0x7ff8000000000001),
-		/* about the limits of single precision */
-		UINT64_C(0x47efffffe0000000), UINT64_C(0x47effffff0000000),
-		UINT64_C(0x47f0000000000000), UINT64_C(0x3810000000000000),
-		UINT64_C(0x380fffffffffffff), UINT64_C(0x380fffffe0000000),
-		UINT64_C(0x36a0000000000000), UINT64_C(0x3690000000000000),
-		UINT64_C(0x3690000000000001)};
-	uint64_t v = rnd(g), sign = v & UINT64_C(1) << 63;
-	switch (below(g, 4)) {
-	case 0:
-	case 1:
-		return special[below(g, ARRAY_SIZE(special))] ^ sign;
-	case 2:
-		v = (v & UINT64_C(0x800fffffffffffff)) | (uint64_t)(0x3ff - 30 + below(g, 60))
-								 << 52;
-		return chance(g, 50) ? v & ~UINT64_C(0x1fffffff) : v;
-	default:
-		return v;
-	}
-}
-
-static uint64_t interesting_float(struct gen *g)
-{
-	if (chance(g, 45))
-		return interesting_double(g);
-	uint64_t boxed = UINT64_C(0xffffffff00000000) | interesting_single(g);
-	return chance(g, 8) ? boxed ^ UINT64_C(1) << (32 + below(g, 32)) : boxed;
 }
 
 /* --- emitting --- */
@@ -196,7 +106,15 @@ static void patch(struct gen *g, uint64_t at, uint32_t w, unsigned n)
 }
 
 /* --- the program's own code --- */
-enum { VAR_INPUT = 0, VAR_RECORD = 8, VAR_END = 16, VAR_CURRENT = 24, VARS_BYTES = 32 };
+enum {
+	VAR_INPUT = 0,
+	VAR_RECORD = 8,
+	VAR_END = 16,
+	VAR_CURRENT = 24,
+	VAR_PASSES = 32, /* left */
+	VAR_FIRST_INPUT = 40,
+	VAR_FIRST_RECORD = 48
+};
 #define REC(field) ((int)offsetof(struct rp_record, field))
 #define INP(field) ((int)offsetof(struct rp_input, field))
 
@@ -285,11 +203,15 @@ static uint64_t emit_next(struct gen *g, uint64_t vars, uint64_t records, uint64
 	emit(g, enc_i(RV64_LD, 8, 5, VAR_END));
 	uint64_t branch = here(g);
 	emit(g, 0);
+	uint64_t take = here(g);
 	emit(g, enc_i(RV64_ADDI, 9, 6, sizeof(struct rp_input)));
 	emit(g, enc_s(RV64_SD, 9, 5, VAR_INPUT));
 	emit(g, enc_s(RV64_SD, 7, 5, VAR_CURRENT));
 	emit(g, enc_i(RV64_ADDI, 9, 7, sizeof(struct rp_record)));
 	emit(g, enc_s(RV64_SD, 9, 5, VAR_RECORD));
+	emit(g, enc_s(RV64_SD, 0, 7, REC(signal)));
+	emit(g, enc_s(RV64_SD, 0, 7, REC(pc)));
+	emit(g, enc_s(RV64_SD, 0, 7, REC(addr)));
 	emit(g, enc_i(RV64_LD, 10, 6, INP(x)));
 	emit(g, enc_i(RV64_ADDI, 11, 7, REC(x)));
 	emit_copy(g, 11, 10, 32);
@@ -308,6 +230,13 @@ static uint64_t emit_next(struct gen *g, uint64_t vars, uint64_t records, uint64
 	patch(g, branch,
 		enc_b(rv64_rows[RV64_BEQ].match | 6u << 15 | 8u << 20, (int64_t)(here(g) - branch)),
 		4);
+	/* The next pass. */
+	emit(g, enc_i(RV64_LD, 9, 5, VAR_PASSES));
+	emit(g, enc_i(RV64_ADDI, 9, 9, -1));
+	emit(g, enc_s(RV64_SD, 9, 5, VAR_PASSES));
+	emit(g, enc_i(RV64_LD, 6, 5, VAR_FIRST_INPUT));
+	emit(g, enc_i(RV64_LD, 7, 5, VAR_FIRST_RECORD));
+	emit_branch_to(g, RV64_BNE, 9, 0, take);
 	/* write(1, records, records_bytes), as often as it takes */
 	emit_la(g, 18, records);
 	emit_la(g, 19, records_bytes);
@@ -356,9 +285,14 @@ bool randprog_knows(unsigned row)
 	return row != RV64_ECALL;
 }
 
-/* A block: where its instructions begin, which of them jump, and where jumps may go. */
+/* A block: where its instructions begin, which of them jump, and where jumps may go. Random
+ * instructions do not write to the reserved registers: the base, and in a block with loops and
+ * functions how often it may still jump back, and where functions return. */
 struct block {
-	unsigned base;
+	unsigned base, count, link; /* count, link: 0: none */
+	uint32_t reserved;
+	uint64_t calls[8]; /* jumps to functions, which follow the block */
+	unsigned call_count;
 	uint64_t targets[64];
 	unsigned target_count;
 	struct {
@@ -396,7 +330,7 @@ static bool draw(struct gen *g, const struct block *b, unsigned row, struct rv64
 			w &= 0xffff;
 		if (!rv64_decode(w, i) || i->row != row)
 			continue;
-		if (writes_x(row) && destination(i) == b->base)
+		if (writes_x(row) && b->reserved >> destination(i) & 1)
 			continue;
 		if (memory && i->rs1 != b->base)
 			continue;
@@ -416,7 +350,7 @@ static unsigned other_register(struct gen *g, const struct block *b)
 	unsigned r;
 	do
 		r = 1 + below(g, 31);
-	while (r == b->base);
+	while (b->reserved >> r & 1);
 	return r;
 }
 
@@ -525,7 +459,7 @@ static void emit_illegal(struct gen *g)
  */
 static void emit_ctzw(struct gen *g, const struct block *b, const struct rv64_insn *i)
 {
-	if (!i->rs1)
+	if (!i->rs1 || (i->rs1 != b->base && b->reserved >> i->rs1 & 1))
 		return;
 	if (i->rs1 != b->base)
 		emit(g, enc_i(RV64_BSETI, i->rs1, i->rs1, (int)below(g, 32)));
@@ -540,7 +474,8 @@ static void emit_random(struct gen *g, struct block *b, unsigned row)
 		return;
 	if (!strcmp(info->extension, "A"))
 		emit_atomic(g, b, row);
-	else if (row == RV64_JALR || row == RV64_C_JR || (row == RV64_C_JALR && b->base != 1))
+	else if (row == RV64_JALR || row == RV64_C_JR ||
+		 (row == RV64_C_JALR && !(b->reserved >> 1 & 1)))
 		emit_indirect(g, b, row);
 	else if (row >= RV64_CSRRW && row <= RV64_CSRRCI)
 		emit_csr(g, b, row);
@@ -598,27 +533,93 @@ static unsigned random_row(struct gen *g)
 	return rare && chance(g, 80) ? RV64_ADD : row;
 }
 
+static void emit_any(struct gen *g, struct block *b, bool focus)
+{
+	if (g->row >= 0 && (focus || chance(g, 60)))
+		emit_random(g, b, (unsigned)g->row);
+	else if (chance(g, 1))
+		emit_illegal(g);
+	else
+		emit_random(g, b, random_row(g));
+}
+
+/* Back to somewhere in the block, as long as the count lasts. */
+static void emit_loop(struct gen *g, const struct block *b)
+{
+	emit(g, enc_i(RV64_ADDI, b->count, b->count, -1));
+	emit_branch_to(g, RV64_BLT, 0, b->count, b->targets[below(g, b->target_count)]);
+}
+
+static void emit_call(struct gen *g, struct block *b)
+{
+	if (b->call_count == ARRAY_SIZE(b->calls))
+		return;
+	b->calls[b->call_count++] = here(g);
+	emit(g, rv64_rows[RV64_JAL].match | b->link << 7);
+}
+
+/* A few instructions, and back to where the calls came from. */
+static void emit_functions(struct gen *g, struct block *b)
+{
+	while (b->call_count) {
+		unsigned callers = 1 + below(g, b->call_count);
+		for (unsigned n = 0; n < callers; n++) {
+			uint64_t at = b->calls[--b->call_count];
+			patch(g, at,
+				enc_j(rv64_rows[RV64_JAL].match | b->link << 7,
+					(int64_t)(here(g) - at)),
+				4);
+		}
+		for (unsigned n = below(g, 6); n > 0; n--) {
+			unsigned row = random_row(g);
+			if (!strchr(rv64_rows[row].operands, 'p'))
+				emit_random(g, b, row);
+		}
+		if (chance(g, 50))
+			emit(g, enc_i(RV64_JALR, 0, b->link, 0));
+		else
+			emit_bytes(g, rv64_rows[RV64_C_JR].match | b->link << 7, 2);
+	}
+}
+
+static void reserve_for_loops(struct gen *g, struct block *b)
+{
+	b->count = other_register(g, b);
+	b->reserved |= 1u << b->count;
+	/* Those by which a CPU knows calls, mostly. */
+	b->link = chance(g, 60) ? 1 : 5;
+	if (b->reserved >> b->link & 1)
+		b->link = other_register(g, b);
+	b->reserved |= 1u << b->link;
+	emit(g, enc_i(RV64_ADDI, b->count, 0, 1 + (int)below(g, 12)));
+	emit(g, enc_i(RV64_ADDI, b->link, 0, 0));
+}
+
 static void emit_block(struct gen *g, struct rp_input *input, uint64_t record)
 {
 	static const uint8_t bases[] = {2, 2, 2, 2, 8, 9, 10, 11, 12, 13, 14, 15, 8, 9, 10};
 	struct block b = {
 		.base = chance(g, 60) ? bases[below(g, sizeof(bases))] : 1 + below(g, 31)};
+	b.reserved = 1u << b.base;
 	input->entry = here(g);
 	input->loader = g->loaders[b.base];
 	emit_la(g, b.base, record + offsetof(struct rp_record, scratch) + RP_SCRATCH_BASE);
+	bool loops = chance(g, 40);
+	if (loops)
+		reserve_for_loops(g, &b);
 	unsigned insns = 1 + below(g, MAX_BLOCK_INSNS), focus = below(g, insns);
 	for (unsigned n = 0; n < insns; n++) {
 		b.targets[b.target_count++] = here(g);
-		if (g->row >= 0 && (n == focus || chance(g, 60)))
-			emit_random(g, &b, (unsigned)g->row);
-		else if (chance(g, 1))
-			emit_illegal(g);
-		else
-			emit_random(g, &b, random_row(g));
+		emit_any(g, &b, n == focus);
+		if (loops && chance(g, 15))
+			emit_loop(g, &b);
+		if (loops && chance(g, 15))
+			emit_call(g, &b);
 	}
 	b.targets[b.target_count++] = here(g);
 	emit_la(g, b.base, g->savers[b.base]);
 	emit(g, enc_i(RV64_JALR, 0, b.base, 0));
+	emit_functions(g, &b);
 	settle_jumps(g, &b);
 }
 
@@ -632,14 +633,14 @@ static uint64_t random_fcsr(struct gen *g)
 static void fill_pools(struct gen *g, uint64_t *ints, uint64_t *floats)
 {
 	for (unsigned n = 0; n < POOL; n++) {
-		ints[n] = interesting_int(g);
-		floats[n] = interesting_float(g);
+		ints[n] = random_int(&g->seed);
+		floats[n] = random_float(&g->seed);
 	}
 }
 
 /* The addresses of data are fixed before code is made: data first, code behind it. */
 struct data {
-	uint64_t vars[4];
+	uint64_t vars[7];
 	uint64_t stack[3];  /* stack_t */
 	uint64_t action[4]; /* struct sigaction of the kernel: with or without sa_restorer */
 	uint64_t ints[POOL], floats[POOL];
@@ -672,7 +673,7 @@ static void write_elf(struct randprog *p, size_t header_bytes)
 	memcpy(p->elf + sizeof(e), &ph, sizeof(ph));
 }
 
-void randprog_make(struct randprog *p, uint64_t seed, unsigned blocks)
+void randprog_make(struct randprog *p, uint64_t seed, unsigned blocks, unsigned passes)
 {
 	struct gen g = {.seed = seed};
 	*p = (struct randprog){.base = BASE, .blocks = blocks};
@@ -680,7 +681,7 @@ void randprog_make(struct randprog *p, uint64_t seed, unsigned blocks)
 	 */
 	size_t inputs_at = align_up(sizeof(struct data), 64);
 	size_t code_at = align_up(inputs_at + blocks * sizeof(struct rp_input), PAGE);
-	size_t code_max = align_up(32768 + (size_t)blocks * (MAX_BLOCK_INSNS * 20 + 16), PAGE);
+	size_t code_max = align_up(32768 + (size_t)blocks * (MAX_BLOCK_INSNS * 32 + 1024), PAGE);
 	size_t stack_bytes = 64 * KiB, records_at = code_at + code_max + stack_bytes;
 	size_t records_bytes = blocks * sizeof(struct rp_record);
 	uint64_t vars = BASE + offsetof(struct data, vars);
@@ -720,6 +721,9 @@ void randprog_make(struct randprog *p, uint64_t seed, unsigned blocks)
 	d->vars[0] = p->inputs;
 	d->vars[1] = p->records;
 	d->vars[2] = p->inputs + blocks * sizeof(struct rp_input);
+	d->vars[VAR_PASSES / 8] = passes;
+	d->vars[VAR_FIRST_INPUT / 8] = p->inputs;
+	d->vars[VAR_FIRST_RECORD / 8] = p->records;
 	d->stack[0] = BASE + code_at + code_max;
 	d->stack[2] = stack_bytes;
 	d->action[0] = handler;

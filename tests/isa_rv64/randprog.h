@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Makes a program of random blocks of instructions, as a static RISC-V Linux ELF file that any
 // system can run: each block starts from random registers, and leaves registers, fcsr, its scratch
-// memory and, when a signal ended it, which and where, in a record. The program writes all records
-// to stdout and exits with 0.
+// memory and, when a signal ended it, which and where, in a record. Some have loops and functions.
+// When all have run as often as asked, the program writes the records to stdout and exits with 0.
 #ifndef STRATA_TESTS_RANDPROG_H
 #define STRATA_TESTS_RANDPROG_H
 
@@ -41,7 +41,8 @@ struct randprog {
 	unsigned blocks;
 };
 
-void randprog_make(struct randprog *p, uint64_t seed, unsigned blocks);
+/* passes: how often each block runs; what a block leaves is that of the last time. */
+void randprog_make(struct randprog *p, uint64_t seed, unsigned blocks, unsigned passes);
 void randprog_done(struct randprog *p);
 const struct rp_input *randprog_input(const struct randprog *p, unsigned block);
 /* Can the reference (qemu-riscv64 7.2) run it? */

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Random programs: the same ELF file runs in qemu-riscv64 and in our machine; what each block left
-// must be equal. Usage: test_random BLOCKS [SEED [ROW]] (SEED and ROW to repeat a failure).
+// Random programs: the same ELF file runs in qemu-riscv64 and in our machine, or as a process of
+// ours; what each block left must be equal. Usage: test_random BLOCKS [SEED [STRATA-PROCESS]] (SEED
+// to repeat a failure). With STRATA_JIT=N blocks run often enough to be compiled, and regions of
+// several blocks to be made, linked and entered again.
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
@@ -13,24 +15,32 @@
 #include "machine.h"
 #include "randprog.h"
 
+enum { PASSES = 4 };
+static uint64_t compiled, refused; /* regions */
+
 static const char qemu[] = "qemu-riscv64";
 static const char qemu_cpu[] = "rv64,zba=true,zbb=true,zbc=true,zbs=true";
 
-/* Runs the ELF file in QEMU; its output, which must have `count` bytes, goes to out. */
-static bool run_qemu(const struct randprog *p, void *out, size_t count)
+/* Runs the ELF file in QEMU, or as a process of ours; its output, which must have `count` bytes,
+ * goes to out. */
+static bool run_process(const struct randprog *p, const char *process, void *out, size_t count)
 {
-	char path[64], *at = out;
-	int fds[2], status, fd = memfd_create("program", 0);
-	fchmod(fd, 0700);
-	if (fd < 0 || write(fd, p->elf, p->elf_bytes) != (ssize_t)p->elf_bytes || pipe(fds) < 0)
+	const char *dir = getenv("TMPDIR");
+	char *path _free_ = xasprintf("%s/strata-random-XXXXXX", dir ? dir : "/tmp"), *at = out;
+	int fds[2], status, fd = mkstemp(path);
+	if (fd < 0 || fchmod(fd, 0700) < 0 ||
+		write(fd, p->elf, p->elf_bytes) != (ssize_t)p->elf_bytes || pipe(fds) < 0)
 		return false;
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	close(fd);
 	pid_t pid = fork();
 	if (!pid) {
 		dup2(fds[1], 1);
 		/* A program that does not end is a fault of the generator: no reason to hang. */
 		setrlimit(RLIMIT_CPU, &(struct rlimit){30, 30});
-		execlp(qemu, qemu, "-cpu", qemu_cpu, path, (char *)NULL);
+		if (process)
+			execl(process, process, "--", path, path, (char *)NULL);
+		else
+			execlp(qemu, qemu, "-cpu", qemu_cpu, path, (char *)NULL);
 		_exit(127);
 	}
 	close(fds[1]);
@@ -41,7 +51,7 @@ static bool run_qemu(const struct randprog *p, void *out, size_t count)
 		at += n;
 	}
 	close(fds[0]);
-	close(fd);
+	unlink(path);
 	return waitpid(pid, &status, 0) == pid && WIFEXITED(status) && !WEXITSTATUS(status) &&
 	       at == (char *)out + count;
 }
@@ -108,6 +118,7 @@ static bool run_ours(const struct randprog *p, void *out, size_t count)
 	static const uint32_t handler[] = {0x00000073 /* ecall */, 0x10200073 /* sret */};
 	uint64_t handler_at = p->base + p->memory_bytes;
 	struct run r = {.p = p, .status = -1};
+	struct vcpu_stats stats;
 	struct machine m;
 	machine_init(&m, p->base, p->memory_bytes + GUEST_PAGE_BYTES, serve, &r);
 	r.memory = m.memory;
@@ -120,6 +131,9 @@ static bool run_ours(const struct randprog *p, void *out, size_t count)
 	rv64_mmu_mode_changed(m.cpu);
 	bool ended = machine_run(&m, 60);
 	memory_read(m.memory, GPA(p->records), out, count);
+	vcpu_stats(m.vcpu, &stats);
+	compiled += stats.regions_compiled;
+	refused += stats.regions_refused;
 	machine_done(&m);
 	return ended && r.status == 0;
 }
@@ -174,17 +188,17 @@ static void print_difference(const struct randprog *p, unsigned block,
 }
 
 /* The number of blocks that differ, -1 when a program did not run. */
-static int compare(uint64_t seed, unsigned blocks, unsigned *signals)
+static int compare(uint64_t seed, unsigned blocks, const char *process, unsigned *signals)
 {
 	struct randprog p;
 	size_t count = blocks * sizeof(struct rp_record);
 	struct rp_record *theirs = xcalloc(1, count), *ours = xcalloc(1, count);
 	int differences = -1;
-	randprog_make(&p, seed, blocks);
-	if (!run_qemu(&p, theirs, count)) {
+	randprog_make(&p, seed, blocks, PASSES);
+	if (!run_process(&p, NULL, theirs, count)) {
 		printf("# %s did not run the program of seed %" PRIu64 "\n", qemu, seed);
-	} else if (!run_ours(&p, ours, count)) {
-		printf("# our machine did not run the program of seed %" PRIu64 "\n", seed);
+	} else if (process ? !run_process(&p, process, ours, count) : !run_ours(&p, ours, count)) {
+		printf("# we did not run the program of seed %" PRIu64 "\n", seed);
 	} else {
 		differences = 0;
 		for (unsigned n = 0; n < blocks; n++) {
@@ -207,6 +221,7 @@ int main(int argc, char **argv)
 	unsigned blocks = argc > 1 ? (unsigned)atoi(argv[1]) : BATCH, done = 0, signals = 0,
 		 batches = 0;
 	uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 0) : 1;
+	const char *process = argc > 3 ? argv[3] : NULL, *jit = getenv("STRATA_JIT");
 	int bad = 0;
 	if (system("command -v qemu-riscv64 >/dev/null 2>&1")) {
 		printf("ok 1 - random blocks # SKIP %s is not installed\n1..1\n", qemu);
@@ -214,7 +229,7 @@ int main(int argc, char **argv)
 	}
 	for (; done < blocks && bad < 10; batches++) {
 		unsigned n = MIN(blocks - done, (unsigned)BATCH);
-		int differences = compare(seed + batches, n, &signals);
+		int differences = compare(seed + batches, n, process, &signals);
 		if (differences)
 			printf("# seed %" PRIu64
 			       ", %u blocks: %d differ; repeat: rv64_random %u %" PRIu64 "\n",
@@ -222,7 +237,12 @@ int main(int argc, char **argv)
 		bad += differences ? 1 : 0;
 		done += n;
 	}
-	printf("# %u blocks, %u ended by a signal\n", done, signals);
+	printf("# %u blocks, %u ended by a signal; %" PRIu64 " regions, %" PRIu64 " refused\n",
+		done, signals, compiled, refused);
+	if (!process && jit && atoi(jit) > 0 && (compiled < done || refused > compiled / 10)) {
+		printf("# too few of them were compiled\n");
+		bad++;
+	}
 	printf("%s 1 - random blocks leave what they leave in %s\n1..1\n", bad ? "not ok" : "ok",
 		qemu);
 	return bad ? 1 : 0;
