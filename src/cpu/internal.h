@@ -45,7 +45,7 @@ struct vcpu {
 	_Atomic uint64_t code_epoch;
 
 	pthread_mutex_t lock;	/* what follows; also the state while `idle` */
-	pthread_cond_t wake;	/* for the vCPU's thread */
+	pthread_cond_t wake;	/* for the vCPU's thread; CLOCK_MONOTONIC */
 	pthread_cond_t stopped; /* it has parked or ended */
 	_Atomic bool idle;	/* asleep at a block boundary; written under lock */
 	bool park, parked, stop, started;
@@ -60,7 +60,8 @@ struct vcpu {
 	pthread_t self; /* the thread says so itself; others may look when `running` */
 	_Atomic bool running;
 
-	uint64_t deadline_ns; /* group->timer.lock */
+	uint64_t deadline_ns; /* group->timer.lock, as the next */
+	bool own_timer;	      /* it sleeps until the deadline itself */
 
 #define X(name) _Atomic uint64_t name;
 	VCPU_EVENTS(X)
@@ -69,9 +70,9 @@ struct vcpu {
 
 struct vcpu_timer {
 	pthread_mutex_t lock;
-	pthread_cond_t changed; /* CLOCK_MONOTONIC */
 	pthread_t thread;
-	uint64_t sleeping_until_ns;
+	int fd;		   /* owned; -1 before the thread is started */
+	uint64_t armed_ns; /* what fd is set to; UINT64_MAX: to nothing */
 	bool started, stop;
 };
 
@@ -186,6 +187,10 @@ void vcpu_timer_init(struct vcpu_timer *t);
 void vcpu_timer_done(struct vcpu_timer *t); /* ends and joins the thread */
 int vcpu_timer_start(struct vcpu_group *g, struct error *err);
 void vcpu_set_timer(void *opaque, uint64_t deadline_ns); /* cpu_env.set_timer */
+/* A vCPU that is about to sleep takes care of its deadline itself: UINT64_MAX when there is none;
+ * and no longer. expired: the deadline has passed, and its line was raised. With v->lock held. */
+uint64_t vcpu_timer_take(struct vcpu *v);
+void vcpu_timer_give_back(struct vcpu *v, bool expired);
 
 static inline struct vcpu *vcpu_of(void *cpu)
 {

@@ -4,6 +4,7 @@
 // A vCPU's thread runs guest code, or is idle: asleep at a block boundary (parked, or waiting for
 // an interrupt). While it is idle, whoever holds its lock may do its work for it.
 #include <signal.h>
+#include <stdio.h>
 
 #include "cpu/internal.h"
 
@@ -168,8 +169,12 @@ int vcpu_new(struct vcpu_group *g, unsigned id, struct vcpu **out, struct error 
 	v->idle = true;
 	v->code_epoch = CODE_EPOCH_IDLE;
 	v->deadline_ns = UINT64_MAX;
+	pthread_condattr_t monotonic;
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
 	pthread_mutex_init(&v->lock, NULL);
-	pthread_cond_init(&v->wake, NULL);
+	pthread_cond_init(&v->wake, &monotonic);
+	pthread_condattr_destroy(&monotonic);
 	pthread_cond_init(&v->stopped, NULL);
 	v->env = (struct cpu_env){
 		.opaque = v,
@@ -301,18 +306,18 @@ void vcpu_kick(struct vcpu *v)
 {
 	if (!atomic_load(&v->idle))
 		return;
+	/* The lock is for him who has looked and not slept yet. He who is woken wants it: it is
+	 * given up before. */
 	pthread_mutex_lock(&v->lock);
-	pthread_cond_signal(&v->wake);
 	pthread_mutex_unlock(&v->lock);
+	pthread_cond_signal(&v->wake);
 }
 
-static void sleep_while(struct vcpu *v, bool (*asleep)(struct vcpu *v))
+/* The lock is held, as in what follows. */
+static void become_idle(struct vcpu *v)
 {
 	atomic_store(&v->code_epoch, CODE_EPOCH_IDLE);
 	atomic_store(&v->idle, true);
-	while (asleep(v))
-		pthread_cond_wait(&v->wake, &v->lock);
-	atomic_store(&v->idle, false);
 }
 
 static bool is_parked(struct vcpu *v)
@@ -325,19 +330,47 @@ static bool is_waiting(struct vcpu *v)
 	return !v->park && !v->held && !v->stop && !v->group->isa->wakes(v->head);
 }
 
+static void sleep_parked(struct vcpu *v)
+{
+	v->parked = true;
+	pthread_cond_broadcast(&v->stopped);
+	become_idle(v);
+	while (is_parked(v))
+		pthread_cond_wait(&v->wake, &v->lock);
+}
+
+static void sleep_waiting(struct vcpu *v)
+{
+	if (!is_waiting(v))
+		return;
+	become_idle(v);
+	uint64_t deadline_ns = vcpu_timer_take(v);
+	bool expired = false;
+	struct timespec until = {
+		(time_t)(deadline_ns / NS_PER_SEC), (long)(deadline_ns % NS_PER_SEC)};
+	do {
+		if (expired || deadline_ns == UINT64_MAX) {
+			pthread_cond_wait(&v->wake, &v->lock);
+		} else if (pthread_cond_timedwait(&v->wake, &v->lock, &until) == ETIMEDOUT) {
+			expired = true;
+			v->group->isa->set_irq(v->head, v->group->isa->timer_line, true);
+		}
+	} while (is_waiting(v));
+	vcpu_timer_give_back(v, expired);
+	/* What it was set for is seen below, or before the first block. */
+	atomic_store(&v->head->attention, 0);
+}
+
 /* What there is to do beside running; false: end the thread. The lock is held. */
 static bool settle(struct vcpu *v)
 {
 	atomic_store(&v->head->attention, 0);
 	serve_locked(v);
 	if (v->wait_wanted)
-		sleep_while(v, is_waiting);
+		sleep_waiting(v);
 	v->wait_wanted = false;
-	if (is_parked(v)) {
-		v->parked = true;
-		pthread_cond_broadcast(&v->stopped);
-		sleep_while(v, is_parked);
-	}
+	if (is_parked(v))
+		sleep_parked(v);
 	/* Also when it was resumed before it came here. */
 	v->parked = false;
 	atomic_store(&v->idle, false);
@@ -347,6 +380,9 @@ static bool settle(struct vcpu *v)
 static void *vcpu_thread(void *arg)
 {
 	struct vcpu *v = arg;
+	char name[16];
+	snprintf(name, sizeof(name), "cpu%u", v->id);
+	pthread_setname_np(pthread_self(), name);
 	v->self = pthread_self();
 	atomic_store(&v->running, true);
 	pthread_mutex_lock(&v->lock);
@@ -367,13 +403,15 @@ static void *vcpu_thread(void *arg)
 
 int vcpu_start(struct vcpu *v, struct error *err)
 {
-	int ret = vcpu_timer_start(v->group, err);
-	if (ret < 0)
-		return ret;
 	/* Signals of the process are for its main thread. */
 	sigset_t all, old;
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
+	int ret = vcpu_timer_start(v->group, err);
+	if (ret < 0) {
+		pthread_sigmask(SIG_SETMASK, &old, NULL);
+		return ret;
+	}
 	pthread_mutex_lock(&v->lock);
 	int code = pthread_create(&v->thread, NULL, vcpu_thread, v);
 	v->started = !code;
