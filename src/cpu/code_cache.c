@@ -477,6 +477,18 @@ const struct interp_code *code_cache_add(
 	return added;
 }
 
+/* An edge whose target is compiled already needs no first time. */
+static void link_region(struct code_cache *c, const struct code_key *key, struct jit_region *region)
+{
+	for (unsigned n = 0; n < region->link_count; n++) {
+		struct jit_link *link = &region->links[n];
+		struct code_key to = {key->host + (link->pc - key->pc), NULL, link->pc, key->flags};
+		const struct block *b = find_block(c, &to);
+		if (b && b->native)
+			jit_link_to(c->jit, link, b->native);
+	}
+}
+
 bool code_cache_add_region(
 	struct code_cache *c, const struct code_key *key, struct jit_region *region)
 {
@@ -486,8 +498,7 @@ bool code_cache_add_region(
 	bool current = is_code(c, key->host);
 	for (unsigned n = 0; n < region->entry_count && current; n++) {
 		const struct jit_entry *e = &region->entries[n];
-		struct code_key at = {
-			.host = key->host + (e->pc - key->pc), .pc = e->pc, .flags = key->flags};
+		struct code_key at = {key->host + (e->pc - key->pc), NULL, e->pc, key->flags};
 		struct block *b = find_block(c, &at);
 		if (b && (b->native || b->next_page))
 			continue;
@@ -496,8 +507,12 @@ bool code_cache_add_region(
 		b->native = e->code;
 		b->region = r;
 		r->users++;
+		if (b->code)
+			interp_now_hot(b->code->code);
 	}
 	bool used = r->users;
+	if (used)
+		link_region(c, key, region);
 	pthread_mutex_unlock(&c->lock);
 	if (!used) {
 		jit_region_free(c->jit, region);

@@ -182,7 +182,7 @@ void vcpu_debug_hold(struct vcpu *v)
 {
 	pthread_mutex_lock(&v->lock);
 	v->held = true;
-	atomic_store(&v->head->attention, 1);
+	cpu_want_attention(v->head);
 	pthread_cond_signal(&v->wake);
 	pthread_mutex_unlock(&v->lock);
 }
@@ -229,7 +229,7 @@ static void stop_here(struct vcpu *v, const struct vcpu_stop *stop)
 	pthread_mutex_lock(&v->lock);
 	v->stop_found = *stop;
 	v->held = true;
-	atomic_store(&v->head->attention, 1);
+	cpu_want_attention(v->head);
 	pthread_mutex_unlock(&v->lock);
 	if (v->group->debug.stopped)
 		v->group->debug.stopped(v->group->debug.opaque, v);
@@ -268,7 +268,7 @@ bool vcpu_debug_steps(struct vcpu *v)
 		return true;
 	v->stepping = false;
 	/* Code looks at this word at the end of each block: so it runs this one and no other. */
-	atomic_store(&h->attention, 1);
+	cpu_want_attention(h);
 	fpu_enter(h);
 	struct interp_code *code = vcpu_make_step(v);
 	if (code)

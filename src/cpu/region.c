@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // From a hot block to compiled code: a region is the block and what it leads to, within its page,
-// as far as that has been run before. What follows a call is an entry of the region too: the callee
-// returns there.
+// as far as that has been run before and is not compiled yet. Each of its blocks may be entered:
+// between blocks, the state is where any code expects it.
 #include "base/log.h"
 #include "cpu/internal.h"
 
 enum {
 	REGION_BLOCKS = 64,
 	REGION_INSNS = 512,
-	REGION_ENTRIES = 24,
 	BLOCK_INSNS = 64,
 	NOT_LIFTED = 0, /* of block_at; else a block's number + 1 */
 	REFUSED = 0xff,
@@ -21,9 +20,8 @@ struct region {
 	struct ir_func f;
 	unsigned insns;
 	uint8_t code[GUEST_PAGE_BYTES];
-	uint8_t block_at[GUEST_PAGE_BYTES]; /* by offset in the page */
-	unsigned entries[REGION_ENTRIES], entry_count;
-	uint64_t pending[2 * REGION_BLOCKS + REGION_ENTRIES]; /* addresses to be looked at */
+	uint8_t block_at[GUEST_PAGE_BYTES];  /* by offset in the page */
+	uint64_t pending[2 * REGION_BLOCKS]; /* addresses to be looked at */
 	unsigned pending_count;
 };
 
@@ -39,13 +37,13 @@ static void later(struct region *r, uint64_t pc)
 }
 
 /* Code that nobody has come to yet is left to the interpreter. */
-static bool was_run(struct region *r, uint64_t pc)
+static bool is_wanted(struct region *r, uint64_t pc)
 {
 	struct code_key key = r->key;
 	key.host += pc - key.pc;
 	key.pc = pc;
 	struct code_found found = code_cache_find(r->v->group->cache, &key);
-	return (found.code || found.native) && !found.next_page;
+	return found.code && !found.native && !found.next_page;
 }
 
 static const struct ir_ins *last_ins(const struct ir_func *f, unsigned block)
@@ -100,7 +98,7 @@ static void lift_all(struct region *r)
 {
 	while (r->pending_count && r->f.block_count < REGION_BLOCKS && r->insns < REGION_INSNS) {
 		uint64_t pc = r->pending[--r->pending_count];
-		if (r->block_at[pc - r->page] == NOT_LIFTED && was_run(r, pc) &&
+		if (r->block_at[pc - r->page] == NOT_LIFTED && is_wanted(r, pc) &&
 			!vcpu_debug_is_breakpoint(r->v->group, pc))
 			lift_block(r, pc);
 	}
@@ -151,28 +149,6 @@ static void connect(struct region *r)
 	}
 }
 
-/* The entry is block 0; blocks behind calls are entries too. */
-static void find_entries(struct region *r, unsigned lifted)
-{
-	bool is_entry[REGION_BLOCKS] = {true};
-	for (unsigned n = 0; n < lifted; n++) {
-		const struct ir_ins *end = last_ins(&r->f, n);
-		if (end->op != IR_GOTO || end->aux != IR_JUMP_CALL)
-			continue;
-		/* The address behind the call is the end of its last instruction. */
-		for (ir_ref i = r->f.blocks[n].end; i-- > r->f.blocks[n].first;)
-			if (r->f.ins[i].op == IR_INSN) {
-				uint64_t next = r->f.ins[i].imm + r->f.ins[i].aux;
-				if (is_inner(r, next))
-					is_entry[r->block_at[next - r->page] - 1] = true;
-				break;
-			}
-	}
-	for (unsigned n = 0; n < lifted && r->entry_count < REGION_ENTRIES; n++)
-		if (is_entry[n])
-			r->entries[r->entry_count++] = n;
-}
-
 static int compile(struct region *r, struct jit_region **out, struct error *err)
 {
 	struct vcpu *v = r->v;
@@ -182,8 +158,7 @@ static int compile(struct region *r, struct jit_region **out, struct error *err)
 	if (!lift_block(r, r->key.pc))
 		return error_set(err, ENOTSUP, "region: the block crosses into the next page");
 	lift_all(r);
-	unsigned lifted = r->f.block_count;
-	find_entries(r, lifted);
+	unsigned entries = r->f.block_count;
 	connect(r);
 	r->f.pc = r->key.pc;
 	r->f.insns = r->insns;
@@ -192,7 +167,7 @@ static int compile(struct region *r, struct jit_region **out, struct error *err)
 		ret = ir_optimise(&r->f, false, NULL, err);
 	if (ret < 0)
 		return error_wrap(err, ret, "region");
-	return jit_compile(v->group->jit, &r->f, r->entries, r->entry_count, out, err);
+	return jit_compile(v->group->jit, &r->f, entries, out, err);
 }
 
 const void *vcpu_hot_code(struct vcpu *v)

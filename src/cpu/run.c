@@ -35,7 +35,16 @@ static void update_context(struct vcpu *v)
 	v->run.context =
 		UINT64_C(1) << 63 | low_bits(code, CODE_BITS) << (MAPPING_BITS + FLAG_BITS) |
 		low_bits(mapping, MAPPING_BITS) << FLAG_BITS | h->isa->translation_flags(h);
-	h->exec.context = v->run.context;
+	atomic_store(&h->exec.context, v->run.context);
+}
+
+/* Somebody wants attention, or did: his second store may come after the first has been seen. */
+static bool attention_wanted(struct vcpu *v)
+{
+	struct cpu_head *h = v->head;
+	if (atomic_load(&h->exec.context) != v->run.context)
+		atomic_store(&h->exec.context, v->run.context);
+	return atomic_load(&h->attention);
 }
 
 static enum interp_exit interpret(struct vcpu *v, const struct interp_jump *j)
@@ -76,6 +85,8 @@ static void run_blocks(struct vcpu *v)
 	h->exec.link = NULL;
 	fpu_enter(h);
 	do {
+		if (attention_wanted(v))
+			break;
 		const void *native = v->group->jit ? find_native(v) : NULL;
 		h->exec.link = NULL;
 		if (native) {

@@ -69,7 +69,7 @@ static void code_dropped(void *opaque)
 {
 	struct vcpu_group *g = opaque;
 	for (unsigned n = 0; n < atomic_load(&g->count); n++)
-		atomic_store(&g->vcpus[n]->head->attention, 1);
+		cpu_want_attention(g->vcpus[n]->head);
 }
 
 static bool is_code(void *opaque, const uint8_t *page)
@@ -296,7 +296,7 @@ void vcpu_run_on(struct vcpu *v, void (*fn)(void *opaque, void *state), void *op
 	while (*last)
 		last = &(*last)->next;
 	*last = &r;
-	atomic_store(&v->head->attention, 1);
+	cpu_want_attention(v->head);
 	pthread_mutex_unlock(&v->lock);
 	wait_done(self, v->group, &r);
 }
@@ -432,7 +432,7 @@ void vcpu_park(struct vcpu *v)
 {
 	pthread_mutex_lock(&v->lock);
 	v->park = true;
-	atomic_store(&v->head->attention, 1);
+	cpu_want_attention(v->head);
 	pthread_cond_signal(&v->wake);
 	pthread_mutex_unlock(&v->lock);
 }
@@ -460,7 +460,7 @@ void vcpu_stop(struct vcpu *v)
 	pthread_mutex_lock(&v->lock);
 	bool join = v->started;
 	v->stop = true;
-	atomic_store(&v->head->attention, 1);
+	cpu_want_attention(v->head);
 	pthread_cond_signal(&v->wake);
 	pthread_mutex_unlock(&v->lock);
 	if (join) {

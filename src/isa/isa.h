@@ -49,10 +49,10 @@ enum { CPU_SCRATCH = 128 };
 /* The head of every architecture's CPU state. The vCPU's thread owns it all; fields marked
  * [any thread] are atomic. */
 struct cpu_head {
-	_Atomic uint32_t
-		attention;    /* [any thread] non-zero: leave translated code at the next block */
-	uint32_t fp_rounding; /* enum ir_fp_flag rounding mode that IR_RM_DYNAMIC means */
-	uint64_t pc;	      /* valid outside blocks and at precise points */
+	_Atomic uint32_t attention; /* [any thread] non-zero: leave translated code soon; set by
+				     * cpu_want_attention() */
+	uint32_t fp_rounding;	    /* enum ir_fp_flag rounding mode that IR_RM_DYNAMIC means */
+	uint64_t pc;		    /* valid outside blocks and at precise points */
 	/* A guest exception that an op or a helper raised; delivered by isa->deliver. */
 	struct {
 		bool pending;
@@ -88,11 +88,21 @@ struct cpu_head {
 	struct {
 		uint64_t args[4]; /* to and from functions that compiled code calls */
 		uint32_t info, fp_info;
-		void *link;	  /* of an exit: struct jit_link, or NULL */
-		uint64_t context; /* under which entries of the jump table hold; never 0 */
+		void *link; /* of an exit: struct jit_link, or NULL */
+		/* [any thread] Under which entries of the jump table hold; never 0. */
+		_Atomic uint64_t context;
 	} exec;
 	uint64_t scratch[CPU_SCRATCH]; /* the executor's; of no meaning outside a block */
 };
+
+/* Compiled code looks at `attention` where it goes back, and at the context where it goes to an
+ * address that it looks up: any loop does one of them. [any thread] */
+enum { CPU_NO_CONTEXT = 1 };
+static inline void cpu_want_attention(struct cpu_head *h)
+{
+	atomic_store(&h->attention, 1);
+	atomic_store(&h->exec.context, CPU_NO_CONTEXT);
+}
 
 /* Compiled code by guest address, per vCPU: behind the CPU state, where code reaches it at a
  * constant distance. */

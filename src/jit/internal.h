@@ -42,8 +42,8 @@ int jit_host_check(struct error *err);
 void jit_emit_common(struct jit *j);
 /* Emits f at `at`, which has `room` bytes. Fills region->bytes, entries, links. -ENOTSUP, -ENOSPC.
  */
-int jit_emit(struct jit *j, const struct ir_func *f, const unsigned *entries, unsigned entry_count,
-	uint8_t *at, size_t room, struct jit_region *region, struct error *err);
+int jit_emit(struct jit *j, const struct ir_func *f, unsigned entries, uint8_t *at, size_t room,
+	struct jit_region *region, struct error *err);
 /* The host's part of jit_recover(): where the fault was, and going on with jit_run()'s end. */
 const uint8_t *jit_fault_address(const void *ucontext);
 void jit_leave_faulted(const struct jit *j, void *cpu, uint64_t pc, void *ucontext);

@@ -230,14 +230,14 @@ static struct jit_hole *largest_hole(struct jit *j)
 	return best;
 }
 
-int jit_compile(struct jit *j, const struct ir_func *f, const unsigned *entries,
-	unsigned entry_count, struct jit_region **out, struct error *err)
+int jit_compile(struct jit *j, const struct ir_func *f, unsigned entries, struct jit_region **out,
+	struct error *err)
 {
 	struct jit_region *r = xcalloc(1, sizeof(*r));
 	r->insns = f->insns;
 	pthread_mutex_lock(&j->lock);
 	struct jit_hole *hole = largest_hole(j);
-	int ret = hole ? jit_emit(j, f, entries, entry_count, j->write + hole->at,
+	int ret = hole ? jit_emit(j, f, entries, j->write + hole->at,
 				 MIN(hole->bytes, (uint32_t)REGION_MAX_BYTES), r, err)
 		       : -ENOSPC;
 	if (ret == 0) {

@@ -46,11 +46,11 @@ struct jit_region {
 int jit_new(struct jit **out, const struct isa *isa, bool flat, struct error *err);
 void jit_free(struct jit *j); /* all regions are freed */
 
-/* Compiles f, whose blocks number `entries[]` may be entered from outside (block 0 among them).
+/* Compiles f, whose first `entries` blocks may be entered from outside.
  * -ENOTSUP: f holds what the compiler refuses. -ENOSPC: the code memory is full. [one thread at a
  * time: it takes a lock] */
-int jit_compile(struct jit *j, const struct ir_func *f, const unsigned *entries,
-	unsigned entry_count, struct jit_region **out, struct error *err);
+int jit_compile(struct jit *j, const struct ir_func *f, unsigned entries, struct jit_region **out,
+	struct error *err);
 void jit_region_free(struct jit *j, struct jit_region *r); /* nobody runs it or jumps to it */
 size_t jit_bytes(const struct jit *j);			   /* of code in use */
 

@@ -14,10 +14,10 @@ void jit_emit_common(struct jit *j)
 	(void)j;
 }
 
-int jit_emit(struct jit *j, const struct ir_func *f, const unsigned *entries, unsigned entry_count,
-	uint8_t *at, size_t room, struct jit_region *region, struct error *err)
+int jit_emit(struct jit *j, const struct ir_func *f, unsigned entries, uint8_t *at, size_t room,
+	struct jit_region *region, struct error *err)
 {
-	(void)j, (void)f, (void)entries, (void)entry_count, (void)at, (void)room, (void)region;
+	(void)j, (void)f, (void)entries, (void)at, (void)room, (void)region;
 	return jit_host_check(err);
 }
 

@@ -67,7 +67,7 @@ static void on_signal(int sig, siginfo_t *info, void *context)
 	t->waiting = *info;
 	t->waiting.si_signo = sig;
 	atomic_store(&t->signalled, 1);
-	atomic_store(&t->cpu->head.attention, 1);
+	cpu_want_attention(&t->cpu->head);
 	*pc = (greg_t)user_host_rewind((uintptr_t)*pc);
 	leave_blocked(u);
 }

@@ -373,7 +373,7 @@ static int64_t vfork_process(struct user_thread *t, uint64_t flags, uint64_t sta
 	/* Signals stayed blocked: nobody but the child has touched these. */
 	*t = saved;
 	memcpy(t->cpu, saved_cpu, cpu_bytes);
-	atomic_store(&t->cpu->head.attention, 1);
+	cpu_want_attention(&t->cpu->head);
 	free(saved_cpu);
 	free(actions);
 	munmap(host_stack, HOST_STACK_BYTES);

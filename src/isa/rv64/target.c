@@ -160,7 +160,7 @@ static void settle(struct rv64_cpu *c, uint64_t sip, uint32_t fcsr, struct state
 	c->head.fault.pending = false;
 	rv64_mmu_init(c);
 	rv64_set_stimecmp(c, c->stimecmp); /* starts the timer, and sets its line */
-	atomic_store(&c->head.attention, 1);
+	cpu_want_attention(&c->head);
 }
 
 static void visit(void *cpu, struct state *s)

@@ -94,7 +94,7 @@ bool rv64_interrupt(void *cpu)
 void rv64_check_interrupts(struct rv64_cpu *c)
 {
 	if (atomic_load_explicit(&c->sip, memory_order_relaxed) & c->sie)
-		atomic_store(&c->head.attention, 1);
+		cpu_want_attention(&c->head);
 }
 
 void rv64_set_irq(void *cpu, unsigned line, bool level)
@@ -105,7 +105,7 @@ void rv64_set_irq(void *cpu, unsigned line, bool level)
 		atomic_fetch_and(&c->sip, ~bit);
 	} else if (bit) {
 		atomic_fetch_or(&c->sip, bit);
-		atomic_store(&c->head.attention, 1);
+		cpu_want_attention(&c->head);
 	}
 }
 

@@ -172,21 +172,28 @@ void jit_leave_faulted(const struct jit *j, void *cpu, uint64_t pc, void *uconte
 }
 
 /* --- one function --- */
-static void find_checked_blocks(struct gen *g, const unsigned *entries, unsigned entry_count)
+/* Blocks that a jump goes back to look at attention, unless they do when they leave. */
+static void check_if_back(struct gen *g, unsigned from, unsigned to)
+{
+	const struct ir_block *b = g->f->blocks;
+	const struct ir_ins *end = &g->f->ins[b[to].end - 1];
+	bool leaves_back =
+		end->op == IR_GOTO && gen_is_const(g, end->a) && gen_at(g, end->a)->imm <= b[to].pc;
+	if (b[to].pc <= b[from].pc && !leaves_back)
+		g->block_checks[to] = true;
+}
+
+static void find_checked_blocks(struct gen *g)
 {
 	const struct ir_func *f = g->f;
-	for (unsigned n = 0; n < entry_count; n++)
-		g->block_checks[entries[n]] = true;
 	for (unsigned n = 0; n < f->block_count; n++) {
 		const struct ir_ins *end = &f->ins[f->blocks[n].end - 1];
-		if (end->op == IR_JUMP && end->imm <= n)
-			g->block_checks[end->imm] = true;
+		if (end->op == IR_JUMP)
+			check_if_back(g, n, (unsigned)end->imm);
 		if (end->op != IR_BRANCH)
 			continue;
-		if ((uint32_t)end->imm <= n)
-			g->block_checks[(uint32_t)end->imm] = true;
-		if (end->imm >> 32 <= n)
-			g->block_checks[end->imm >> 32] = true;
+		check_if_back(g, n, (uint32_t)end->imm);
+		check_if_back(g, n, (unsigned)(end->imm >> 32));
 	}
 }
 
@@ -211,12 +218,12 @@ static unsigned count_edges(const struct gen *g)
 {
 	unsigned edges = 0;
 	for (unsigned n = 0; n < g->stub_count; n++)
-		edges += g->stubs[n].kind == STUB_EDGE;
+		edges += g->stubs[n].kind == STUB_EDGE || g->stubs[n].kind == STUB_EDGE_BACK;
 	return edges;
 }
 
-int jit_emit(struct jit *j, const struct ir_func *f, const unsigned *entries, unsigned entry_count,
-	uint8_t *at, size_t room, struct jit_region *region, struct error *err)
+int jit_emit(struct jit *j, const struct ir_func *f, unsigned entries, uint8_t *at, size_t room,
+	struct jit_region *region, struct error *err)
 {
 	struct gen g = {.j = j, .f = f, .a = {at, at, at + room, false}};
 	g.v = ARENA_ARRAY(f->arena, struct gen_value, f->len);
@@ -224,7 +231,7 @@ int jit_emit(struct jit *j, const struct ir_func *f, const unsigned *entries, un
 	g.block_at = ARENA_ARRAY(f->arena, uint8_t *, f->block_count);
 	g.block_checks = ARENA_ARRAY(f->arena, bool, f->block_count);
 	memset(g.block_checks, 0, f->block_count * sizeof(bool));
-	find_checked_blocks(&g, entries, entry_count);
+	find_checked_blocks(&g);
 	for (unsigned n = 0; n < f->block_count && !g.refused; n++)
 		emit_block(&g, n);
 	for (unsigned n = 0; n < g.fixup_count && !g.refused; n++)
@@ -244,10 +251,10 @@ int jit_emit(struct jit *j, const struct ir_func *f, const unsigned *entries, un
 		return error_set(err, ENOTSUP, "jit: no code for this");
 	region->link_count = g.link_count;
 	region->bytes = (uint32_t)(g.a.p - g.a.start);
-	region->entries = xcalloc(entry_count, sizeof(*region->entries));
-	region->entry_count = entry_count;
-	for (unsigned n = 0; n < entry_count; n++)
-		region->entries[n] = (struct jit_entry){
-			f->blocks[entries[n]].pc, jit_executable(j, g.block_at[entries[n]])};
+	region->entries = xcalloc(entries, sizeof(*region->entries));
+	region->entry_count = entries;
+	for (unsigned n = 0; n < entries; n++)
+		region->entries[n] =
+			(struct jit_entry){f->blocks[n].pc, jit_executable(j, g.block_at[n])};
 	return 0;
 }

@@ -30,9 +30,11 @@ static void align_distance(struct gen *g, unsigned opcode_bytes)
 		asm_8(&g->a, 0x90);
 }
 
+/* Any loop has an edge that goes back; if only one, or none that is looked up, this one. */
 static void leave_by(struct gen *g, uint8_t *from, uint64_t pc)
 {
-	gen_stub(g, linkable(g, pc) ? STUB_EDGE : STUB_FAR, from)->pc = pc;
+	bool back = pc <= g->f->blocks[g->block].pc;
+	gen_stub(g, !linkable(g, pc) ? STUB_FAR : back ? STUB_EDGE_BACK : STUB_EDGE, from)->pc = pc;
 }
 
 static void leave_to(struct gen *g, uint64_t pc)
@@ -328,6 +330,16 @@ static void edge_stub(struct gen *g, const struct gen_stub *s)
 	}
 	struct jit_link *link = &g->links[g->link_count++];
 	*link = (struct jit_link){s->pc, s->from};
+	if (s->kind == STUB_EDGE_BACK) {
+		asm_alu_mem_imm(&g->a, 4, ALU_CMP, HEAD_MEM(attention), 0);
+		uint8_t *wanted = asm_jcc(&g->a, CC_NE);
+		align_distance(g, 1);
+		link->jump = asm_jmp(&g->a);
+		asm_fix(&g->a, wanted, g->a.p);
+		gen_set_pc(g, s->pc);
+		leave_with(g, INTERP_ATTENTION);
+		asm_fix(&g->a, link->jump, g->a.p);
+	}
 	gen_set_pc(g, s->pc);
 	asm_mov_imm(&g->a, RAX, (uintptr_t)link);
 	asm_store(&g->a, 8, HEAD_MEM(exec.link), RAX);
@@ -379,6 +391,7 @@ void gen_stubs(struct gen *g)
 			divide_stub(g, s);
 			break;
 		case STUB_EDGE:
+		case STUB_EDGE_BACK:
 			edge_stub(g, s);
 			break;
 		case STUB_FAR:

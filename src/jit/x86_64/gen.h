@@ -43,6 +43,7 @@ enum gen_stub_kind {
 	STUB_FP,
 	STUB_NAN,
 	STUB_EDGE,	/* leaves by a link */
+	STUB_EDGE_BACK, /* looks at attention, then leaves by a link */
 	STUB_FAR,	/* leaves through the jump table, target constant */
 	STUB_MISS,	/* the jump table has not the target in rax */
 	STUB_ATTENTION, /* leaves at pc */
