@@ -90,6 +90,11 @@ static int64_t exec_program(struct user_thread *t, int dirfd, const char *path, 
 		vec_push(&all, argv->items[n]);
 	r = host_exec(t, NULL, &all, envp);
 	vec_done(&all);
+	/* Without /proc: in a root where the kernel started us (binfmt_misc), it can do so again.
+	 */
+	if (r == -ENOENT && !script && user_path_text(p, dirfd, path, flags, &resolved) == 0 &&
+		dirfd == AT_FDCWD)
+		r = host_exec(t, resolved.text, argv, envp);
 	return r;
 }
 

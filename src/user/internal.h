@@ -174,7 +174,8 @@ const char *user_path_to_guest(const struct user_process *p, const char *path);
 /* --- load.c --- */
 /* What to execute: follows `#!` lines. */
 struct user_program {
-	char *path;	     /* host path of the ELF file; owned */
+	int fd;		     /* of the ELF file; owned, -1: none */
+	char *path;	     /* its host path; owned */
 	char *guest_path;    /* as the guest sees it; owned */
 	VEC(char *) args;    /* in place of the first words of argv; owned */
 	unsigned args_taken; /* how many words of argv those replace */

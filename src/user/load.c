@@ -25,7 +25,8 @@ void user_program_done(struct user_program *g)
 	vec_for_each (arg, &g->args)
 		free(*arg);
 	vec_done(&g->args);
-	*g = (struct user_program){0};
+	cleanup_close_fd(&g->fd);
+	*g = (struct user_program){.fd = -1};
 }
 
 /* `#!interpreter [one argument]`: the words go in front of the script's path. */
@@ -81,9 +82,12 @@ static int look_at(struct user_process *p, struct user_program *g, int dirfd, co
 	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
 		return error_errno(err, EACCES, "%s", name);
 	char link[40], head[SCRIPT_LINE + 1];
+	/* The descriptor, not the path: nobody can put another file there now. */
+	int64_t code =
+		USER_CALL(SYS_faccessat2, fd, (uintptr_t) "", X_OK, AT_EACCESS | AT_EMPTY_PATH);
+	if (code < 0)
+		return error_errno(err, (int)-code, "%s", name);
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-	if (faccessat(AT_FDCWD, link, X_OK, AT_EACCESS) < 0)
-		return error_errno(err, errno, "%s", name);
 	free(g->path);
 	free(g->guest_path);
 	char real[PATH_MAX + 1];
@@ -108,6 +112,7 @@ static int look_at(struct user_process *p, struct user_program *g, int dirfd, co
 	g->native = machine == ELF_X86_64 || machine == ELF_386;
 	if (!g->native && (machine != ELF_RISCV || head[EI_CLASS] != ELFCLASS64))
 		return error_errno(err, ENOEXEC, "%s", name);
+	g->fd = TAKE_FD(fd);
 	return 0;
 }
 
@@ -116,7 +121,7 @@ int user_program_find(struct user_process *p, int dirfd, const char *path, unsig
 {
 	char interpreter[SCRIPT_LINE] = "";
 	const char *name = path;
-	*out = (struct user_program){0};
+	*out = (struct user_program){.fd = -1};
 	for (unsigned depth = 0; depth <= SCRIPT_DEPTH; depth++) {
 		char next[SCRIPT_LINE];
 		int r = look_at(p, out, dirfd, name, flags, next, err);
@@ -179,13 +184,10 @@ static int map_segment(struct user_map *m, const struct elf_segment *s, uint64_t
 }
 
 /* at: where an image that can be anywhere goes; 0: anywhere. */
-static int map_image(struct user_process *p, const char *path, uint64_t at, struct elf *e,
+static int map_image(struct user_process *p, int fd, const char *path, uint64_t at, struct elf *e,
 	struct image *out, char *interp, struct error *err)
 {
 	struct source file;
-	int fd _close_ = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return error_errno(err, errno, "%s", path);
 	int r = source_from_fd(&file, fd, err);
 	if (r == 0)
 		r = elf_read(e, &file, err);
@@ -365,7 +367,8 @@ int user_load(struct user_thread *t, const struct user_program *g, char **argv, 
 	char interp[PATH_MAX + 1];
 	struct user_path path;
 	/* Two thirds of the address space, as Linux has it. */
-	int r = map_image(p, g->path, page_down(p->map.top / 3 * 2), &e, &program, interp, err);
+	int r = map_image(
+		p, g->fd, g->path, page_down(p->map.top / 3 * 2), &e, &program, interp, err);
 	if (r < 0)
 		return r;
 	user_map_set_brk(&p->map, program.end);
@@ -377,9 +380,13 @@ int user_load(struct user_thread *t, const struct user_program *g, char **argv, 
 		r = user_path_text(p, AT_FDCWD, interp, 0, &path);
 		if (r < 0)
 			return error_errno(err, -r, "%s", interp);
-		r = map_image(p, path.text, 0, &le, &linker, NULL, err);
-		if (r == -ENOENT)
+		int fd _close_ = open(path.text, O_RDONLY | O_CLOEXEC);
+		if (fd < 0) {
+			r = error_errno(err, errno, "%s", interp);
 			error_remedy(err, "--root names a directory with the program's libraries");
+			return r;
+		}
+		r = map_image(p, fd, path.text, 0, &le, &linker, NULL, err);
 		if (r < 0)
 			return r;
 	}

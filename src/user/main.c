@@ -2,6 +2,7 @@
 // The program strata-process: runs one program of another architecture. Static, so that the kernel
 // can start it for a foreign program in any root (binfmt_misc), and small, because a guest's every
 // exec starts it.
+#include <errno.h>
 #include <stdio.h>
 #include <sys/auxv.h>
 #include <unistd.h>
@@ -32,9 +33,13 @@ static int usage(void)
 
 int main(int argc, char **argv, char **envp)
 {
-	struct user_options o = {.envp = envp};
+	struct user_options o = {.envp = envp, .fd = -1};
 	struct error err _error_ = ERROR_INIT;
 	int n = 1;
+	errno = 0;
+	unsigned long fd = getauxval(AT_EXECFD);
+	if (!errno)
+		o.fd = (int)fd;
 	if (!(getauxval(AT_FLAGS) & AT_FLAGS_PRESERVE_ARGV0)) {
 		for (; n < argc && argv[n][0] == '-'; n++) {
 			if (!strcmp(argv[n], "--")) {

@@ -127,9 +127,14 @@ static int start(struct user_process *p, const struct user_options *o, struct er
 	options = *o;
 	options.program = path;
 	p->options = &options;
-	r = user_program_find(p, AT_FDCWD, path, 0, &g, err);
+	if (o->fd < 0)
+		r = user_program_find(p, AT_FDCWD, path, 0, &g, err);
+	else
+		r = user_program_find(p, o->fd, "", USER_PATH_EMPTY, &g, err);
 	if (r < 0)
 		return r;
+	if (o->fd >= 0)
+		close(o->fd);
 	char **argv _free_ = arguments(&g, o->argv);
 	if (g.native) {
 		execve(g.path, argv, o->envp);
