@@ -12,8 +12,9 @@ enum { TLB_MIN = 256, TLB_MAX = 1 << 15 };
 
 /* A tag is the page's virtual address when that kind of access may go straight to host memory, and
  * TLB_NO_TAG otherwise (not mapped, not allowed, memory-mapped I/O, or a store that must be seen:
- * a page with code, a page whose dirty bit is clear). */
-#define TLB_NO_TAG UINT64_C(1)
+ * a page with code, a page whose dirty bit is clear). It equals no page and no page with an offset
+ * below 2048: a check may keep the low bits of an address that is to be aligned. */
+#define TLB_NO_TAG UINT64_C(0x800)
 
 struct tlb_entry {
 	uint64_t read, write, exec; /* tags */
