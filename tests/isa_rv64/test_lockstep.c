@@ -224,11 +224,7 @@ static void emit_actions(struct gen *g, bool aliased)
 		}
 }
 
-/* Patched when the next block's address is known: where this one goes on. */
-struct edge {
-	uint64_t resume, jump;
-};
-
+/* next_at: where the next block's address is to be patched in, when it is known. */
 static void emit_program_block(struct gen *g, uint64_t *next_at)
 {
 	struct block b = {.base = 1 + below(g, X_PASSES - 1)};
@@ -293,10 +289,11 @@ static void make_program(struct program *p, uint64_t seed)
 	for (unsigned n = 0; n < BLOCKS; n++) {
 		p->entries[n] = here(g);
 		emit_program_block(g, next_at[n]);
-		if (chance(g, 50)) /* the next page, or the next bytes */
-			g->code.len = align_up(g->code.len, 4);
-		else
-			g->code.len = align_up(g->code.len, GUEST_PAGE_BYTES) - 2 * below(g, 20);
+		/* The next begins right behind it, or about where a page does. */
+		size_t end = align_up(g->code.len, 2);
+		g->code.len = align_up(end, GUEST_PAGE_BYTES) - 2 * below(g, 20);
+		if (g->code.len < end || chance(g, 50))
+			g->code.len = end;
 	}
 	p->entries[BLOCKS] = here(g);
 	for (unsigned n = 0; n < BLOCKS; n++) {
