@@ -155,6 +155,9 @@ int user_frame_pop(struct user_thread *t);
 /* --- syscalls.c --- */
 void user_syscall(struct user_thread *t);
 
+/* strace.c: that a signal enters its handler */
+void user_trace_signal(const siginfo_t *info);
+
 /* --- path.c --- */
 enum user_path_flag { USER_PATH_NOFOLLOW = 1, USER_PATH_EMPTY = 2 };
 struct user_path {

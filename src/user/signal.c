@@ -175,6 +175,8 @@ static void deliver(struct user_thread *t, const siginfo_t *info, bool forced)
 			set_host_action(sig, NULL, 0);
 	}
 	pthread_mutex_unlock(&t->actions->lock);
+	if (UNLIKELY(t->process->options->strace))
+		user_trace_signal(info);
 	if (!handled) {
 		bool ignored =
 			action.handler == 1 || (!action.handler && default_is_to_ignore(sig));

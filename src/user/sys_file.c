@@ -11,22 +11,11 @@
 #include "user/syscalls.h"
 
 /* --- stat --- */
-/* struct stat of asm-generic, 64 bits. */
-struct guest_stat {
-	uint64_t dev, ino;
-	uint32_t mode, nlink, uid, gid;
-	uint64_t rdev, pad1;
-	int64_t size;
-	int32_t blksize, pad2;
-	int64_t blocks;
-	int64_t atime, atime_ns, mtime, mtime_ns, ctime, ctime_ns;
-	uint32_t unused[2];
-};
-_Static_assert(sizeof(struct guest_stat) == 128, "as the kernel's");
+_Static_assert(sizeof(struct user_stat) == 128, "as the kernel's");
 
 static int64_t put_stat(uint64_t to, const struct stat *st)
 {
-	struct guest_stat g = {.dev = st->st_dev,
+	struct user_stat g = {.dev = st->st_dev,
 		.ino = st->st_ino,
 		.mode = st->st_mode,
 		.nlink = (uint32_t)st->st_nlink,

@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// From an ecall to its row, and --strace.
+// From an ecall to its row.
 #include "user/syscalls.h"
 
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <unistd.h>
-
-#include "base/strbuf.h"
 
 /* Numbers above 423 are the same for all architectures; these are newer than some headers. */
 #ifndef SYS_fchmodat2
@@ -76,52 +74,7 @@ static int64_t call(struct user_thread *t, const struct user_row *row, const uin
 	return strpbrk(row->args, "PNAF") ? host_with_paths(t, row, a) : user_host(t, row->host, a);
 }
 
-/* --- strace --- */
-static void print_string(struct strbuf *s, uint64_t addr)
-{
-	char text[65];
-	int n = user_read_string(addr, text, sizeof(text));
-	if (n == -EFAULT) {
-		strbuf_addf(s, "0x%" PRIx64, addr);
-		return;
-	}
-	unsigned len = n < 0 ? sizeof(text) - 1 : (unsigned)n;
-	strbuf_addc(s, '"');
-	for (unsigned i = 0; i < len; i++)
-		strbuf_addc(s, text[i] >= ' ' && text[i] < 127 ? text[i] : '?');
-	strbuf_adds(s, n < 0 ? "\"..." : "\"");
-}
-
-static void trace(
-	const char *name, const char *args, const uint64_t a[6], int64_t result, bool done)
-{
-	struct strbuf s _strbuf_ = STRBUF_INIT;
-	strbuf_addf(&s, "[%d] %s(", (int)USER_CALL(SYS_gettid), name);
-	for (unsigned n = 0; args[n]; n++) {
-		if (n)
-			strbuf_adds(&s, ", ");
-		if (strchr("sPNAF", args[n]) && a[n])
-			print_string(&s, a[n]);
-		else if (args[n] == 'D' && (int)a[n] == AT_FDCWD)
-			strbuf_adds(&s, "AT_FDCWD");
-		else if (args[n] == 'd' || args[n] == 'D')
-			strbuf_addf(&s, "%" PRId64, (int64_t)a[n]);
-		else
-			strbuf_addf(&s, "0x%" PRIx64, a[n]);
-	}
-	strbuf_adds(&s, ")");
-	if (!done || result == USER_NO_RESULT)
-		strbuf_adds(&s, "");
-	else if (result == USER_RESTART || result == USER_AGAIN)
-		strbuf_adds(&s, " = ? (interrupted)");
-	else if (result < 0 && result > -4096)
-		strbuf_addf(&s, " = -1 %s", strerrorname_np((int)-result));
-	else
-		strbuf_addf(&s, " = %s%" PRIx64, result > 9 ? "0x" : "", (uint64_t)result);
-	strbuf_addc(&s, '\n');
-	USER_CALL(SYS_write, STDERR_FILENO, (uintptr_t)s.data, s.len);
-}
-
+/* --- the call --- */
 /* Calls that do not come back, or come back elsewhere, are shown before. */
 static bool traced_before(const struct user_row *row)
 {
@@ -132,7 +85,6 @@ static bool traced_before(const struct user_row *row)
 	return false;
 }
 
-/* --- the call --- */
 static int64_t complain(struct user_thread *t, uint64_t number)
 {
 	struct user_process *p = t->process;
@@ -157,15 +109,18 @@ void user_syscall(struct user_thread *t)
 	const struct user_row *row = number < USER_ROWS ? &user_rows[number] : NULL;
 	uint64_t args[6];
 	memcpy(args, a, sizeof(args));
-	bool tracing = UNLIKELY(t->process->options->strace) && row && row->name;
-	if (tracing && traced_before(row))
-		trace(row->name, row->args, args, 0, false);
-	int64_t r = row && row->name ? call(t, row, args) : complain(t, number);
+	if (row && !row->name)
+		row = NULL;
+	bool tracing = UNLIKELY(t->process->options->strace);
+	bool before = tracing && row && traced_before(row);
+	if (before)
+		user_trace_call(row, number, args, 0, false);
+	int64_t r = row ? call(t, row, args) : complain(t, number);
 	/* A page that is read-only for the sake of its code is no fault of the guest's. */
-	if (UNLIKELY(r == -EFAULT) && user_map_unguard(&t->process->map))
+	if (UNLIKELY(r == -EFAULT) && row && user_map_unguard(&t->process->map))
 		r = call(t, row, args);
-	if (tracing && !(traced_before(row) && r == USER_NO_RESULT))
-		trace(row->name, row->args, args, r, true);
+	if (tracing && !(before && r == USER_NO_RESULT))
+		user_trace_call(row, number, args, r, true);
 	if (r == USER_RESTART)
 		return; /* the fault stays pending: user_signals_deliver() knows what to do */
 	c->head.fault.pending = false;

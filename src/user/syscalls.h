@@ -17,6 +17,22 @@ struct user_row {
 enum { USER_ROWS = 470 };
 extern const struct user_row user_rows[USER_ROWS];
 
+/* struct stat of asm-generic, 64 bits. */
+struct user_stat {
+	uint64_t dev, ino;
+	uint32_t mode, nlink, uid, gid;
+	uint64_t rdev, pad1;
+	int64_t size;
+	int32_t blksize, pad2;
+	int64_t blocks;
+	int64_t atime, atime_ns, mtime, mtime_ns, ctime, ctime_ns;
+	uint32_t unused[2];
+};
+
+/* strace.c. row: NULL when the number is not known. done: there is a result. */
+void user_trace_call(const struct user_row *row, uint64_t number, const uint64_t a[6],
+	int64_t result, bool done);
+
 /* sys_file.c, sys_misc.c */
 user_handler user_sys_openat, user_sys_openat2, user_sys_close, user_sys_close_range, user_sys_dup3,
 	user_sys_fstat, user_sys_fstatat, user_sys_readlinkat, user_sys_getcwd, user_sys_epoll_ctl,
