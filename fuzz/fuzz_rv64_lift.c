@@ -61,6 +61,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		restore(c, data + 2, size - 2);
 	else
 		lift(c, data + 2, size - 2);
+	rv64_isa.done(c);
 	free(c);
 	return 0;
 }

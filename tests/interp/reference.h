@@ -216,14 +216,15 @@ static inline bool ref_memory(struct reference *m, const struct ir_ins *i, unsig
 	return true;
 }
 
-/* Runs f from block 0. *pc is where it goes, or the faulting instruction. Values are kept cut to
+/* Runs f from a block. *pc is where it goes, or the faulting instruction. Values are kept cut to
  * their types. No floating point but moves. */
-static inline enum reference_end ref_run(struct reference *m, const struct ir_func *f, uint64_t *pc)
+static inline enum reference_end ref_run_from(
+	struct reference *m, const struct ir_func *f, unsigned block, uint64_t *pc)
 {
 	static uint64_t v[1 << 16];
 	struct cpu_head *h = (struct cpu_head *)m->cpu;
-	uint64_t insn_pc = f->pc;
-	for (ir_ref r = f->blocks[0].first;; r++) {
+	uint64_t insn_pc = f->blocks[block].pc;
+	for (ir_ref r = f->blocks[block].first;; r++) {
 		const struct ir_ins *i = &f->ins[r];
 		uint64_t a = i->a == IR_NONE ? 0 : v[i->a], b = i->b == IR_NONE ? 0 : v[i->b];
 		uint64_t c = i->c == IR_NONE ? 0 : v[i->c];
@@ -274,10 +275,10 @@ static inline enum reference_end ref_run(struct reference *m, const struct ir_fu
 			break;
 		case IR_JUMP:
 			r = f->blocks[i->imm].first - 1;
-			break;
+			continue;
 		case IR_BRANCH:
 			r = f->blocks[a ? (uint32_t)i->imm : i->imm >> 32].first - 1;
-			break;
+			continue;
 		case IR_GOTO:
 			*pc = a;
 			return REF_GOTO;
@@ -300,6 +301,11 @@ static inline enum reference_end ref_run(struct reference *m, const struct ir_fu
 		}
 		v[r] &= ir_type_mask(to);
 	}
+}
+
+static inline enum reference_end ref_run(struct reference *m, const struct ir_func *f, uint64_t *pc)
+{
+	return ref_run_from(m, f, 0, pc);
 }
 
 #endif

@@ -6,9 +6,12 @@
 
 #include "isa/isa.h"
 
+enum { TOY_REGS = 12 };
+
 struct toy {
 	struct cpu_head head;
-	uint64_t r[8];
+	uint64_t r[TOY_REGS];
+	uint64_t count; /* of a function's loops: random code leaves it alone */
 	uint32_t w[4];
 	uint16_t h[2];
 	uint8_t b[2];
@@ -19,13 +22,14 @@ struct toy {
 
 enum {
 	TOY_R0,
-	TOY_W0 = TOY_R0 + 8,
+	TOY_W0 = TOY_R0 + TOY_REGS,
 	TOY_H0 = TOY_W0 + 4,
 	TOY_B0 = TOY_H0 + 2,
 	TOY_D0 = TOY_B0 + 2,
 	TOY_F0 = TOY_D0 + 2,
 	TOY_LOW0 = TOY_F0 + 2, /* the low half of r0, the low byte of r1 */
 	TOY_BYTE1,
+	TOY_COUNT,
 	TOY_SLOTS
 };
 
@@ -42,6 +46,10 @@ static const struct ir_slot toy_slots[TOY_SLOTS] = {
 	TOY_SLOT("r5", r[5], IR_I64),
 	TOY_SLOT("r6", r[6], IR_I64),
 	TOY_SLOT("r7", r[7], IR_I64),
+	TOY_SLOT("r8", r[8], IR_I64),
+	TOY_SLOT("r9", r[9], IR_I64),
+	TOY_SLOT("r10", r[10], IR_I64),
+	TOY_SLOT("r11", r[11], IR_I64),
 	TOY_SLOT("w0", w[0], IR_I32),
 	TOY_SLOT("w1", w[1], IR_I32),
 	TOY_SLOT("w2", w[2], IR_I32),
@@ -56,7 +64,12 @@ static const struct ir_slot toy_slots[TOY_SLOTS] = {
 	TOY_SLOT("f1", f[1], IR_F32),
 	TOY_SLOT("low0", r[0], IR_I32),
 	TOY_SLOT("byte1", r[1], IR_I8),
+	TOY_SLOT("count", count, IR_I64),
 };
+
+/* More than any host has registers for. */
+static const uint16_t toy_pinned[] = {TOY_COUNT, TOY_R0 + 2, TOY_R0 + 3, TOY_R0 + 4, TOY_R0 + 5,
+	TOY_R0 + 6, TOY_R0 + 7, TOY_R0 + 8, TOY_R0 + 9, TOY_R0 + 10, TOY_R0 + 11};
 
 static inline uint64_t toy_sum(void *cpu, uint64_t a, uint64_t b, uint64_t c)
 {
@@ -82,11 +95,31 @@ static inline uint64_t toy_picky(void *cpu, uint64_t a, uint64_t b, uint64_t c)
 	return a / 2;
 }
 
-enum { TOY_SUM, TOY_STIR, TOY_PICKY, TOY_HELPERS };
+/* Somebody wants the CPU to stop at the next block. */
+static inline uint64_t toy_nudge(void *cpu, uint64_t a, uint64_t b, uint64_t c)
+{
+	struct toy *t = cpu;
+	t->head.attention = 1;
+	return a + 1;
+}
+/* Mappings change, though they stay what they were. */
+static inline uint64_t toy_flush(void *cpu, uint64_t a, uint64_t b, uint64_t c)
+{
+	struct toy *t = cpu;
+	if (t->head.tlb_count) {
+		tlb_flush(&t->tlb);
+		cpu_use_tlb(&t->head, &t->tlb);
+	}
+	return a - 1;
+}
+
+enum { TOY_SUM, TOY_STIR, TOY_PICKY, TOY_NUDGE, TOY_FLUSH, TOY_HELPERS };
 static const struct ir_helper toy_helpers[TOY_HELPERS] = {
 	{"sum", toy_sum, 3, IR_HELPER_PURE},
 	{"stir", toy_stir, 1, IR_HELPER_READS_SLOTS | IR_HELPER_WRITES_SLOTS},
 	{"picky", toy_picky, 1, IR_HELPER_FAULT},
+	{"nudge", toy_nudge, 1, 0},
+	{"flush", toy_flush, 1, 0},
 };
 
 static const struct ir_target toy_target __attribute__((unused)) = {
@@ -95,6 +128,8 @@ static const struct ir_target toy_target __attribute__((unused)) = {
 	.slot_count = TOY_SLOTS,
 	.helpers = toy_helpers,
 	.helper_count = TOY_HELPERS,
+	.pinned = toy_pinned,
+	.pinned_count = ARRAY_SIZE(toy_pinned),
 };
 
 #endif

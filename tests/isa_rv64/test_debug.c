@@ -12,6 +12,11 @@ static struct rv64_cpu *new_cpu(void)
 	rv64_isa.init(c, 3);
 	return c;
 }
+static void free_cpu(struct rv64_cpu *c)
+{
+	rv64_isa.done(c);
+	free(c);
+}
 
 /* The number that the description gives a register. */
 static unsigned number_of(const struct strbuf *xml, const char *name)
@@ -58,7 +63,7 @@ static void the_description_counts_them(void)
 	CHECK_EQ(debug->read(c, count, raw), 0u);
 	CHECK_EQ(debug->read(c, UINT32_MAX, raw), 0u);
 	CHECK(!set(c, count, 1));
-	free(c);
+	free_cpu(c);
 }
 
 static void registers(void)
@@ -90,7 +95,7 @@ static void registers(void)
 	CHECK(set(c, number_of(&xml, "priv"), RV64_USER));
 	CHECK(c->head.tlb == &c->tlbs[c->space * RV64_TLB_MODES + RV64_TLB_USER]);
 	CHECK_EQ(get(c, number_of(&xml, "priv"), 8), UINT64_C(0));
-	free(c);
+	free_cpu(c);
 }
 
 /* Sv39: page 1 is a supervisor's, to be executed only; a large page; no page. */
@@ -124,7 +129,7 @@ static void mappings(void)
 	memory_read(c->head.memory, GPA(pte[3][0]), &now, 8);
 	CHECK_EQ(now, pte[3][1]); /* still not accessed */
 	memory_free(c->head.memory);
-	free(c);
+	free_cpu(c);
 }
 
 int main(void)

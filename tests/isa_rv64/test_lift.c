@@ -18,6 +18,11 @@ static struct rv64_cpu *new_cpu(void)
 	rv64_isa.init(c, 0);
 	return c;
 }
+static void free_cpu(struct rv64_cpu *c)
+{
+	rv64_isa.done(c);
+	free(c);
+}
 
 /* Lifts `count` bytes at pc 0x1000; returns what lift() does. The text is appended to out. */
 static int lift(struct rv64_cpu *c, const void *code, size_t count, const void *next,
@@ -63,7 +68,7 @@ static void all_compressed_verify(void)
 		CHECK_EQ(f.bytes, 2u);
 		CHECK_EQ(f.insns, 1u);
 	}
-	free(c);
+	free_cpu(c);
 }
 
 /* A word of the row: the table gives no masks, so words are drawn until one decodes to it. Bits
@@ -107,7 +112,7 @@ static void sampled_words_verify(void)
 	for (unsigned row = 0; row < RV64_ROW_COUNT; row++)
 		if (!seen[row] && strcmp(rv64_rows[row].extension, "C"))
 			TAP_FAIL_("no sample is %s", rv64_rows[row].name);
-	free(c);
+	free_cpu(c);
 }
 
 static void blocks_end_where_they_should(void)
@@ -137,7 +142,7 @@ static void blocks_end_where_they_should(void)
 	CHECK_EQ(f.insns, 1u);
 	CHECK_EQ(lift(c, count + 2, sizeof(count) - 2, NULL, 0, 64, &f, NULL), 0);
 	CHECK_EQ(f.insns, 1u);
-	free(c);
+	free_cpu(c);
 }
 
 /* Results are set after everything that may fault, and FS becomes dirty once in a block. */
@@ -157,7 +162,7 @@ static void order_of_effects(void)
 	c->fs = 3;
 	CHECK_EQ(lift(c, code, sizeof(code), NULL, 0, 64, &f, &text), 0);
 	CHECK(!strstr(text.data, "put @fs"));
-	free(c);
+	free_cpu(c);
 }
 
 static bool advertised(const char *name)

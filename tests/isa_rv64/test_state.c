@@ -10,6 +10,11 @@ static struct rv64_cpu *new_cpu(void)
 	rv64_isa.init(c, 3);
 	return c;
 }
+static void free_cpu(struct rv64_cpu *c)
+{
+	rv64_isa.done(c);
+	free(c);
+}
 
 static void save(struct rv64_cpu *c, struct strbuf *out)
 {
@@ -53,8 +58,8 @@ static void everything_comes_back(void)
 	CHECK_EQ(rv64_fflags_from_host(b->head.fp_flags), 21u);
 	CHECK(b->head.tlb == &b->tlbs[RV64_TLB_USER]);
 	CHECK(b->head.attention);
-	free(a);
-	free(b);
+	free_cpu(a);
+	free_cpu(b);
 }
 
 static uint64_t armed_for;
@@ -85,8 +90,8 @@ static void the_timer_runs_on(void)
 	save(a, &bytes);
 	CHECK_EQ(restore(b, &bytes, bytes.len), 0);
 	CHECK(rv64_wakes(b));
-	free(a);
-	free(b);
+	free_cpu(a);
+	free_cpu(b);
 }
 
 static void nonsense_is_refused(void)
@@ -108,8 +113,8 @@ static void nonsense_is_refused(void)
 	save(a, &bytes);
 	for (size_t len = 0; len < bytes.len; len++)
 		CHECK(restore(b, &bytes, len) < 0);
-	free(a);
-	free(b);
+	free_cpu(a);
+	free_cpu(b);
 }
 
 int main(void)

@@ -65,8 +65,8 @@ static void fold(struct gen *g, const struct ir_block *b)
 		case IR_BRANCH:
 		case IR_GOTO_IF:
 		case IR_SELECT:
-			a->folded = gen_is_compare(gen_at(g, i->a)->op) && a->uses == 1 &&
-				    operand_bytes(g, i->a) >= 4;
+			a->folded |= gen_is_compare(gen_at(g, i->a)->op) && a->uses == 1 &&
+				     operand_bytes(g, i->a) >= 4;
 			break;
 		case IR_PUT: /* of an integer's bits to a float's slot */
 			a->folded |= gen_at(g, i->a)->op == IR_BITCAST && a->uses == 1 &&

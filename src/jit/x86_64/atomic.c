@@ -152,7 +152,7 @@ void gen_atomic(struct gen *g, ir_ref r)
 	for (unsigned n = 0; n < 3; n++)
 		x.args[n] = refs[n] == IR_NONE ? NO_REG : gen_use(g, refs[n]);
 	x.t = g->j->flat ? NO_REG : gen_temp(g);
-	x.dst = gen_temp(g);
+	x.dst = i->op == IR_CMPXCHG ? RAX : gen_temp(g); /* it has no register to spare */
 	switch (i->op) {
 	case IR_RMW:
 		rmw(g, &x, (enum ir_rmw)i->aux);

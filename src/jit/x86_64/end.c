@@ -68,10 +68,11 @@ static void jump_to(struct gen *g, unsigned block)
 /* The condition of a branch. */
 static enum cond test(struct gen *g, ir_ref cond)
 {
-	cond = gen_root(g, cond);
-	if (g->v[cond].folded)
-		return gen_compare(g, cond);
+	/* Of a truncation's register only these bytes count. */
 	unsigned bytes = ir_type_bytes((enum ir_type)gen_at(g, cond)->type);
+	cond = gen_root(g, cond);
+	if (gen_is_condition(g, cond))
+		return gen_compare(g, cond);
 	if (bytes < 4) {
 		g->refused = true;
 		return CC_NE;

@@ -129,6 +129,11 @@ static inline bool gen_is_float(const struct gen *g, ir_ref r)
 /* --- analyse.c --- */
 void gen_analyse(struct gen *g, const struct ir_block *b);
 bool gen_is_compare(unsigned op);
+/* The condition is a comparison that is made where it is used. */
+static inline bool gen_is_condition(const struct gen *g, ir_ref cond)
+{
+	return g->v[cond].folded && gen_is_compare(gen_at(g, cond)->op);
+}
 
 /* --- regs.c --- */
 void gen_begin_block(struct gen *g);

@@ -393,7 +393,7 @@ static void select_value(struct gen *g, ir_ref r)
 	}
 	int b = gen_use(g, i->b), c = gen_use(g, i->c), d = gen_temp(g);
 	enum cond cc = CC_NE;
-	if (g->v[gen_root(g, i->a)].folded) {
+	if (gen_is_condition(g, gen_root(g, i->a))) {
 		cc = gen_compare(g, gen_root(g, i->a));
 	} else {
 		int a = gen_use(g, i->a);

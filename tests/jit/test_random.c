@@ -1,0 +1,465 @@
+// SPDX-License-Identifier: Apache-2.0
+// Random functions of many blocks, with loops, compiled: entered at any block, stopped at any
+// check of attention and gone on with, linked to other code. They must end as the reference ends,
+// and with floating point as the interpreter does: registers, memory, flags, counts, where they go
+// or fault.
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <ucontext.h>
+
+#include "interp/generate.h"
+#include "interp/reference.h"
+#include "isa/fpu.h"
+#include "jit/jit.h"
+#include "mem/flat.h"
+#include "tap.h"
+
+enum {
+	ROUNDS = 12000,
+	BLOCKS = 16,
+	TAIL = 0x4f00,
+	FAR = 0x9000,
+	CONTEXT = 99,
+	ALL_MEMORY = 4 * GUEST_PAGE_BYTES
+};
+
+/* --- memory: what the reference sees, and what is at BASE in this process, between two pages that
+ * nobody may touch --- */
+static uint8_t expected[MEMORY], *memory;
+static struct toy want, *got, *running;
+static struct jit *jit;
+static bool flat;
+static unsigned slow_accesses, refused, compiled, stops;
+
+static bool fault(void *cpu, uint64_t addr)
+{
+	struct cpu_head *h = cpu;
+	h->fault.pending = true;
+	h->fault.cause = 1;
+	h->fault.value = addr;
+	return false;
+}
+static void refuse(void *cpu, gva_t addr, enum isa_access access)
+{
+	fault(cpu, addr.v);
+}
+static bool inside(uint64_t addr, unsigned bytes, unsigned flags)
+{
+	return addr >= BASE && addr + bytes <= BASE + MEMORY &&
+	       (!(flags & IR_MEM_ALIGNED) || !(addr % bytes));
+}
+/* As a machine does it: the page is known from now on, sometimes for reading alone. */
+static void fill(uint64_t addr)
+{
+	uint64_t page = align_down(addr, GUEST_PAGE_BYTES);
+	slow_accesses++;
+	if (!flat && below(2))
+		*tlb_slot(&got->tlb, addr) = (struct tlb_entry){
+			page, below(4) ? page : TLB_NO_TAG, TLB_NO_TAG, (uintptr_t)memory - BASE};
+}
+static bool slow_load(void *cpu, uint64_t addr, unsigned bytes, unsigned flags, uint64_t *value)
+{
+	if (!inside(addr, bytes, flags))
+		return fault(cpu, addr);
+	fill(addr);
+	*value = 0;
+	memcpy(value, memory + (addr - BASE), bytes);
+	return true;
+}
+static bool slow_store(void *cpu, uint64_t addr, unsigned bytes, unsigned flags, uint64_t value)
+{
+	if (!inside(addr, bytes, flags))
+		return fault(cpu, addr);
+	fill(addr);
+	memcpy(memory + (addr - BASE), &value, bytes);
+	return true;
+}
+static void *slow_atomic(void *cpu, uint64_t addr, unsigned bytes, bool write)
+{
+	if (!inside(addr, bytes, IR_MEM_ALIGNED)) {
+		fault(cpu, addr);
+		return NULL;
+	}
+	fill(addr);
+	return memory + (addr - BASE);
+}
+static const struct cpu_env env = {.load = slow_load, .store = slow_store, .atomic = slow_atomic};
+
+static const struct isa toy_isa = {
+	.name = "toy",
+	.state_bytes = sizeof(struct toy),
+	.misaligned_fault = refuse,
+	.access_fault = refuse,
+	.target = {.name = "toy",
+		.slots = toy_slots,
+		.slot_count = TOY_SLOTS,
+		.helpers = toy_helpers,
+		.helper_count = TOY_HELPERS,
+		.pinned = toy_pinned,
+		.pinned_count = ARRAY_SIZE(toy_pinned)},
+};
+
+static void on_segv(int sig, siginfo_t *info, void *ucontext)
+{
+	greg_t *pc = &((ucontext_t *)ucontext)->uc_mcontext.gregs[REG_RIP];
+	uintptr_t landing = flat_landing((uintptr_t)*pc);
+	if (landing)
+		*pc = (greg_t)landing;
+	else if (!jit_recover(jit, got, ucontext))
+		signal(sig, SIG_DFL);
+	fault(running, (uintptr_t)info->si_addr);
+}
+
+static void setup(void)
+{
+	struct toy *t = &want;
+	memset(t, 0, sizeof(*t));
+	for (unsigned n = 0; n < TOY_REGS; n++)
+		t->r[n] = interesting();
+	for (unsigned n = 0; n < 4; n++)
+		t->w[n] = (uint32_t)rnd();
+	for (unsigned n = 0; n < 2; n++) {
+		uint64_t d = interesting_float(IR_F64);
+		uint32_t f = (uint32_t)interesting_float(IR_F32);
+		t->h[n] = (uint16_t)rnd();
+		t->b[n] = (uint8_t)rnd();
+		memcpy(&t->d[n], &d, sizeof(d));
+		memcpy(&t->f[n], &f, sizeof(f));
+	}
+	t->count = 1 + below(20);
+	t->head.fp_rounding = below(4);
+	t->head.exec.context = CONTEXT;
+	t->head.env = &env;
+	t->head.isa = &toy_isa;
+	t->head.flat = flat;
+	for (unsigned n = 0; n < MEMORY; n++)
+		expected[n] = (uint8_t)rnd();
+}
+
+/* A CPU like `want`, with a TLB of its own. */
+static void clone(struct toy *to)
+{
+	tlb_done(&to->tlb);
+	*to = want;
+	tlb_init(&to->tlb);
+	to->head.tlbs = &to->tlb;
+	to->head.tlb_count = 1;
+	cpu_use_tlb(&to->head, &to->tlb);
+	for (unsigned n = 0; n < MEMORY / GUEST_PAGE_BYTES; n++) {
+		uint64_t page = BASE + n * (uint64_t)GUEST_PAGE_BYTES;
+		if (below(2))
+			*tlb_slot(&to->tlb, page) = (struct tlb_entry){page,
+				below(4) ? page : TLB_NO_TAG, TLB_NO_TAG, (uintptr_t)memory - BASE};
+	}
+	memcpy(memory, expected, MEMORY);
+}
+
+static bool registers_equal(const struct toy *a, const struct toy *b)
+{
+	return !memcmp(a->r, b->r, offsetof(struct toy, tlb) - offsetof(struct toy, r));
+}
+
+/* --- how a function ends --- */
+struct end {
+	enum interp_exit exit;
+	uint64_t pc;
+};
+
+static bool same_end(const struct end *a, const struct end *b, const struct toy *x)
+{
+	bool ok = a->exit == b->exit && a->pc == b->pc && registers_equal(x, got) &&
+		  !memcmp(expected, memory, MEMORY);
+	if (a->exit != INTERP_FAULT)
+		return ok && !got->head.fault.pending;
+	/* The host names the first byte that it refuses, which may be a later one. */
+	uint64_t value = got->head.fault.value - x->head.fault.value;
+	return ok && got->head.fault.pending && x->head.fault.cause == got->head.fault.cause &&
+	       (flat ? value < 8 : !value);
+}
+
+static struct end run_reference(struct ir_func *f, unsigned block)
+{
+	static const enum interp_exit ends[] = {
+		[REF_GOTO] = INTERP_MISS, [REF_EXIT] = INTERP_EXIT, [REF_FAULT] = INTERP_FAULT};
+	struct reference m = {(char *)&want, expected, BASE, MEMORY, &toy_target};
+	struct end end = {0};
+	end.exit = ends[ref_run_from(&m, f, block, &end.pc)];
+	return end;
+}
+
+static const void *entry_at(const struct jit_region *r, uint64_t pc)
+{
+	for (unsigned n = 0; n < r->entry_count; n++)
+		if (r->entries[n].pc == pc)
+			return r->entries[n].code;
+	return NULL;
+}
+
+/* Runs compiled code to its end; where it must stop, from there again. */
+static struct end run_compiled(const struct jit_region *r, uint64_t pc)
+{
+	enum interp_exit exit;
+	running = got;
+	if (!below(4))
+		got->head.attention = 1;
+	fpu_enter(&got->head);
+	for (unsigned tries = 0;; tries++) {
+		exit = jit_run(jit, got, entry_at(r, pc));
+		if (exit != INTERP_ATTENTION || !got->head.attention || !entry_at(r, got->head.pc))
+			break;
+		stops++;
+		pc = got->head.pc;
+		got->head.attention = 0;
+	}
+	fpu_leave(&got->head);
+	return (struct end){exit, got->head.pc};
+}
+
+static bool compile(struct ir_func *f, struct jit_region **out)
+{
+	struct error err _error_ = ERROR_INIT;
+	unsigned entries[BLOCKS];
+	for (unsigned n = 0; n < f->block_count; n++)
+		entries[n] = n;
+	f->insns = 1;
+	int ret = jit_compile(jit, f, entries, f->block_count, out, &err);
+	if (ret == -ENOTSUP)
+		refused++;
+	else if (ret < 0)
+		printf("# %s\n", err.message);
+	compiled += ret == 0;
+	return ret == 0;
+}
+
+static void make(struct ir_func *f, struct arena *arena, bool fp)
+{
+	struct error err _error_ = ERROR_INIT;
+	generate(f, arena, 1 + below(below(10) ? 30 : 100), &(struct generate_options){true, fp});
+	CHECK_EQ(ir_verify(f, &err), 0);
+}
+
+static void optimise_some(struct ir_func *f)
+{
+	struct error err _error_ = ERROR_INIT;
+	if (below(4))
+		CHECK_EQ(ir_optimise(f, true, NULL, &err), 0);
+}
+
+static void print(unsigned n, const struct strbuf *text, const struct end *w, const struct end *g,
+	const struct toy *x)
+{
+	printf("# round %u: exit %d pc %" PRIx64 ", want %d pc %" PRIx64 "\n", n, g->exit, g->pc,
+		w->exit, w->pc);
+	printf("# fault %" PRIx64 " want %" PRIx64 ", flags %x want %x, insns %" PRIu64
+	       " want %" PRIu64 "\n",
+		got->head.fault.value, x->head.fault.value, got->head.fp_flags, x->head.fp_flags,
+		got->head.insns_retired, x->head.insns_retired);
+	for (unsigned k = 0; k < TOY_REGS; k++)
+		if (x->r[k] != got->r[k])
+			printf("# r%u %016" PRIx64 " want %016" PRIx64 "\n", k, got->r[k], x->r[k]);
+	for (unsigned k = 0; k < MEMORY; k++)
+		if (expected[k] != memory[k])
+			printf("# memory %x: %02x want %02x\n", k, memory[k], expected[k]);
+	printf("%s", text->data);
+}
+
+/* One function without floating point, from a few of its entries. */
+static bool against_reference(unsigned round, struct arena *arena)
+{
+	struct ir_func f;
+	struct jit_region *r;
+	bool ok = true;
+	make(&f, arena, false);
+	struct strbuf text _strbuf_ = STRBUF_INIT;
+	optimise_some(&f);
+	ir_print(&f, &text);
+	if (!compile(&f, &r))
+		return true;
+	for (unsigned n = 0; n < 3 && ok; n++) {
+		unsigned block = n ? below(f.block_count) : 0;
+		setup();
+		clone(got);
+		struct end w = run_reference(&f, block);
+		struct end g = run_compiled(r, f.blocks[block].pc);
+		ok = same_end(&w, &g, &want);
+		if (!ok)
+			print(round, &text, &w, &g, &want);
+	}
+	jit_region_free(jit, r);
+	return ok;
+}
+
+/* One with floating point: the interpreter is the reference. Counts of instructions are compared
+ * too. */
+static bool against_interpreter(unsigned round, struct arena *arena, struct interp_lowerer *l)
+{
+	static struct interp_jump jumps[INTERP_JUMPS];
+	static struct toy other;
+	struct error err _error_ = ERROR_INIT;
+	struct ir_func f;
+	struct jit_region *r;
+	struct interp_code *code;
+	make(&f, arena, true);
+	struct strbuf text _strbuf_ = STRBUF_INIT;
+	optimise_some(&f);
+	ir_print(&f, &text);
+	if (!compile(&f, &r))
+		return true;
+	setup();
+	clone(&other);
+	struct end w = {INTERP_ATTENTION, 0}, g;
+	bool ok = interp_lower(l, &f, &code, &err) == 0;
+	if (ok) {
+		struct interp_run run = {.cpu = &other, .jumps = jumps, .context = 1};
+		running = &other;
+		fpu_enter(&other.head);
+		w.exit = flat ? interp_run_flat(&run, code->code) : interp_run(&run, code->code);
+		w.pc = other.head.pc;
+		fpu_leave(&other.head);
+		free(code);
+	}
+	/* It stops where the compiler's code need not: that is for the other test. */
+	if (ok && w.exit != INTERP_ATTENTION) {
+		static uint8_t after[MEMORY];
+		memcpy(after, memory, MEMORY);
+		clone(got);
+		memcpy(expected, after, MEMORY);
+		g = run_compiled(r, f.blocks[0].pc);
+		ok = same_end(&w, &g, &other) && got->head.fp_flags == other.head.fp_flags &&
+		     got->head.insns_retired == other.head.insns_retired;
+		if (!ok)
+			print(round, &text, &w, &g, &other);
+	} else if (!ok) {
+		ok = err.code == E2BIG;
+	}
+	jit_region_free(jit, r);
+	return ok;
+}
+
+/* Regions that lead to each other: by a link inside the page, by the table to other pages. */
+static bool linked(unsigned round, struct arena *arena)
+{
+	struct arena arenas[2] = {ARENA_INIT, ARENA_INIT};
+	struct ir_func f, ends[2];
+	struct jit_region *r, *end[2];
+	bool ok = true;
+	make(&f, arena, false);
+	optimise_some(&f);
+	struct strbuf text _strbuf_ = STRBUF_INIT;
+	ir_print(&f, &text);
+	if (!compile(&f, &r))
+		return true;
+	for (unsigned n = 0; n < 2; n++) {
+		uint64_t pc = n ? FAR : TAIL;
+		ir_func_init(&ends[n], &toy_target, &arenas[n], pc);
+		ir_block_begin(&ends[n], pc);
+		ir_insn(&ends[n], pc, 4);
+		for (unsigned k = 0; k < TOY_REGS; k++)
+			ir_put(&ends[n], TOY_R0 + k,
+				ir_bin(&ends[n], IR_ADD, IR_I64, ir_get(&ends[n], TOY_R0 + k),
+					ir_const(&ends[n], IR_I64, k + 1 + n)));
+		ir_exit(&ends[n], ir_const(&ends[n], IR_I64, pc + 16));
+		CHECK(compile(&ends[n], &end[n]));
+	}
+	for (unsigned n = 0; n < 3 && ok; n++) {
+		setup();
+		clone(got);
+		got->head.exec.link = NULL;
+		struct end w = run_reference(&f, 0), g = run_compiled(r, f.pc);
+		for (unsigned k = 0; k < 2; k++) {
+			uint64_t pc = k ? FAR : TAIL;
+			if (w.exit != INTERP_MISS || w.pc != pc)
+				continue;
+			w = run_reference(&ends[k], 0);
+			if ((g.exit != INTERP_MISS && g.exit != INTERP_ATTENTION) || g.pc != pc)
+				continue; /* it is there already */
+			struct jit_link *link = g.exit == INTERP_MISS ? got->head.exec.link : NULL;
+			*jit_jump_slot(&toy_isa, got, pc) = (struct cpu_jump){
+				.pc = pc, .context = CONTEXT, .code = end[k]->entries[0].code};
+			if (link && link->pc == pc)
+				jit_link_to(jit, link, end[k]->entries[0].code);
+			g = run_compiled(end[k], pc);
+		}
+		ok = same_end(&w, &g, &want);
+		if (!ok)
+			print(round, &text, &w, &g, &want);
+	}
+	jit_region_free(jit, r);
+	for (unsigned n = 0; n < 2; n++) {
+		jit_region_free(jit, end[n]);
+		arena_done(&arenas[n]);
+	}
+	memset(cpu_jumps(&toy_isa, got), 0, CPU_JUMPS * sizeof(struct cpu_jump));
+	return ok;
+}
+
+static void begin(bool is_flat)
+{
+	struct error err _error_ = ERROR_INIT;
+	flat = is_flat;
+	slow_accesses = refused = compiled = stops = 0;
+	REQUIRE(jit_new(&jit, &toy_isa, flat, &err) == 0);
+}
+static void end(void)
+{
+	printf("# %u compiled, %u refused, %u slow accesses, %u stops\n", compiled, refused,
+		slow_accesses, stops);
+	CHECK(compiled > 4 * refused);
+	CHECK(stops > 0);
+	CHECK(flat || slow_accesses > 0);
+	jit_free(jit);
+}
+
+static void random_functions(bool is_flat)
+{
+	struct arena arena = ARENA_INIT;
+	struct interp_lowerer *l = interp_lowerer_new(is_flat);
+	const char *one = getenv("ROUND");
+	begin(is_flat);
+	bool ok = true;
+	for (unsigned n = one ? (unsigned)atoi(one) : 1; n <= ROUNDS && ok; n++) {
+		seed = n * UINT64_C(0x9e3779b97f4a7c15) + 1;
+		arena_reset(&arena);
+		ok = n % 8 == 0 ? linked(n, &arena)
+		     : n % 2	? against_reference(n, &arena)
+				: against_interpreter(n, &arena, l);
+		if (one)
+			break;
+	}
+	CHECK(ok);
+	end();
+	interp_lowerer_free(l);
+	arena_done(&arena);
+}
+static void random_functions_of_a_machine(void)
+{
+	random_functions(false);
+}
+static void random_functions_of_a_process(void)
+{
+	random_functions(true);
+}
+
+int main(void)
+{
+	struct error err _error_ = ERROR_INIT;
+	if (jit_new(&jit, &toy_isa, false, &err) == -ENOTSUP) {
+		printf("1..0 # SKIP %s\n", err.message);
+		return 0;
+	}
+	jit_free(jit);
+	void *at = mmap((void *)(uintptr_t)(BASE - GUEST_PAGE_BYTES), ALL_MEMORY, PROT_NONE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+	memory = (uint8_t *)(uintptr_t)BASE;
+	if (at == MAP_FAILED || mprotect(memory, MEMORY, PROT_READ | PROT_WRITE) < 0) {
+		printf("Bail out! no memory at 0x%" PRIx64 "\n", BASE);
+		return 1;
+	}
+	struct sigaction segv = {.sa_sigaction = on_segv, .sa_flags = SA_SIGINFO | SA_NODEFER};
+	sigaction(SIGSEGV, &segv, NULL);
+	got = xcalloc(1, cpu_state_bytes(&toy_isa));
+	RUN(random_functions_of_a_machine);
+	RUN(random_functions_of_a_process);
+	return tap_done();
+}
