@@ -204,13 +204,18 @@ static struct end run_compiled(const struct jit_region *r, uint64_t pc)
 	if (!below(4))
 		got->head.attention = 1;
 	fpu_enter(&got->head);
-	for (unsigned tries = 0;; tries++) {
+	for (;;) {
 		exit = jit_run(jit, got, entry_at(r, pc));
-		if (exit != INTERP_ATTENTION || !got->head.attention || !entry_at(r, got->head.pc))
+		if (exit != INTERP_ATTENTION || !got->head.attention)
 			break;
 		stops++;
 		pc = got->head.pc;
 		got->head.attention = 0;
+		if (!entry_at(r, pc)) { /* stopped on the way out */
+			got->head.exec.link = NULL;
+			exit = INTERP_MISS;
+			break;
+		}
 	}
 	fpu_leave(&got->head);
 	return (struct end){exit, got->head.pc};
@@ -219,11 +224,8 @@ static struct end run_compiled(const struct jit_region *r, uint64_t pc)
 static bool compile(struct ir_func *f, struct jit_region **out)
 {
 	struct error err _error_ = ERROR_INIT;
-	unsigned entries[BLOCKS];
-	for (unsigned n = 0; n < f->block_count; n++)
-		entries[n] = n;
 	f->insns = 1;
-	int ret = jit_compile(jit, f, entries, f->block_count, out, &err);
+	int ret = jit_compile(jit, f, f->block_count, out, &err);
 	if (ret == -ENOTSUP)
 		refused++;
 	else if (ret < 0)
@@ -372,9 +374,9 @@ static bool linked(unsigned round, struct arena *arena)
 			if (w.exit != INTERP_MISS || w.pc != pc)
 				continue;
 			w = run_reference(&ends[k], 0);
-			if ((g.exit != INTERP_MISS && g.exit != INTERP_ATTENTION) || g.pc != pc)
+			if (g.exit != INTERP_MISS || g.pc != pc)
 				continue; /* it is there already */
-			struct jit_link *link = g.exit == INTERP_MISS ? got->head.exec.link : NULL;
+			struct jit_link *link = got->head.exec.link;
 			*jit_jump_slot(&toy_isa, got, pc) = (struct cpu_jump){
 				.pc = pc, .context = CONTEXT, .code = end[k]->entries[0].code};
 			if (link && link->pc == pc)
