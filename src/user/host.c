@@ -3,19 +3,24 @@
 //
 // A blocking one must not begin when a signal for the guest has come already: nothing would end it.
 // So user_host_enter looks at `signalled` and calls in a few instructions that the signal handler
-// knows: when it interrupts them before the call, or when the kernel has moved the pc back to the
-// call to restart it (our handlers have SA_RESTART), it sends them to user_host_again instead. What
-// returns EINTR by itself is a call that no handler's SA_RESTART restarts.
+// knows. When it interrupts them before the call has begun, it sends them to user_host_again: the
+// guest's call comes after its handler. When the kernel has moved the pc back to restart a call
+// that it had begun (our handlers have SA_RESTART), they go to user_host_restart, and the guest's
+// SA_RESTART decides. The two are told apart by a prefix that means nothing: the call begins with
+// three bytes, and the kernel goes back by two. What returns EINTR by itself is a call that no
+// handler's SA_RESTART restarts.
 #include "user/internal.h"
 
 #include "mem/flat.h"
 
 int64_t user_host_enter(const _Atomic uint32_t *signalled, long nr, const uint64_t a[6]);
-extern const char user_host_begin[], user_host_end[], user_host_again[];
+extern const char user_host_begin[], user_host_repeat[], user_host_again[], user_host_restart[];
 
 __asm__(".text\n"
-	".globl user_host_enter, user_host_begin, user_host_end, user_host_again\n"
-	".hidden user_host_enter, user_host_begin, user_host_end, user_host_again\n"
+	".globl user_host_enter, user_host_begin, user_host_repeat, user_host_again, "
+	"user_host_restart\n"
+	".hidden user_host_enter, user_host_begin, user_host_repeat, user_host_again, "
+	"user_host_restart\n"
 	".type user_host_enter, @function\n"
 	"user_host_enter:\n"
 	".cfi_startproc\n"
@@ -31,15 +36,20 @@ __asm__(".text\n"
 	"user_host_begin:\n"
 	"	cmpl $0, (%r11)\n"
 	"	jne user_host_again\n"
+	"	.byte 0x48\n" /* REX.W */
+	"user_host_repeat:\n"
 	"	syscall\n"
-	"user_host_end:\n"
 	"	ret\n"
 	"user_host_again:\n"
+	"	mov $-513, %rax\n"
+	"	ret\n"
+	"user_host_restart:\n"
 	"	mov $-512, %rax\n"
 	"	ret\n"
 	".cfi_endproc\n"
 	".size user_host_enter, . - user_host_enter\n");
-_Static_assert(USER_RESTART == -512, "user_host_again returns it");
+_Static_assert(USER_AGAIN == -513, "user_host_again returns it");
+_Static_assert(USER_RESTART == -512, "user_host_restart returns it");
 
 int64_t user_host(struct user_thread *t, long nr, const uint64_t a[6])
 {
@@ -48,8 +58,10 @@ int64_t user_host(struct user_thread *t, long nr, const uint64_t a[6])
 
 uintptr_t user_host_rewind(uintptr_t pc)
 {
-	bool inside = pc >= (uintptr_t)user_host_begin && pc < (uintptr_t)user_host_end;
-	return inside ? (uintptr_t)user_host_again : pc;
+	if (pc == (uintptr_t)user_host_repeat)
+		return (uintptr_t)user_host_restart;
+	bool before = pc >= (uintptr_t)user_host_begin && pc < (uintptr_t)user_host_repeat;
+	return before ? (uintptr_t)user_host_again : pc;
 }
 
 int64_t user_call(long nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e, uint64_t f)

@@ -16,8 +16,8 @@
 
 /* Results of a system call that are no results. */
 enum {
-	USER_RESTART = -512,   /* a signal came first: deliver it, then call again */
-	USER_AGAIN = -513,     /* the same, whatever the handler's SA_RESTART says */
+	USER_RESTART = -512,   /* a signal ended it: deliver that, then SA_RESTART decides */
+	USER_AGAIN = -513,     /* a signal came before it began: deliver that, then call */
 	USER_NO_RESULT = -514, /* the registers are as they shall be */
 };
 
@@ -104,7 +104,7 @@ void user_thread_exit(struct user_thread *t, int status);
 _Noreturn void user_exit(struct user_thread *t, int status); /* exit_group */
 
 /* --- host.c: system calls of ours on behalf of the guest --- */
-/* May block: a signal that the guest must see ends it with USER_RESTART or -EINTR. */
+/* May block: a signal that the guest must see ends it with USER_AGAIN, USER_RESTART or -EINTR. */
 int64_t user_host(struct user_thread *t, long nr, const uint64_t a[6]);
 #define USER_HOST(t, nr, ...) user_host((t), (nr), (const uint64_t[6]){__VA_ARGS__})
 /* Never blocks for long; -errno. */
@@ -113,7 +113,8 @@ int64_t user_call(long nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint6
 	user_call((nr), (uint64_t)(a), (uint64_t)(b), (uint64_t)(c), (uint64_t)(d), (uint64_t)(e), \
 		(uint64_t)(f))
 #define USER_CALL(...) USER_CALL_(__VA_ARGS__, 0, 0, 0, 0, 0, 0)
-/* [signal handler] The host's pc, moved out of a system call that has not begun. */
+/* [signal handler] The host's pc, moved out of a system call that has not begun or would begin
+ * again. */
 uintptr_t user_host_rewind(uintptr_t pc);
 
 /* Guest memory; -EFAULT. */

@@ -374,9 +374,10 @@ int64_t user_sigaltstack(struct user_thread *t, const uint64_t a[6])
 int64_t user_rt_sigreturn(struct user_thread *t, const uint64_t a[6])
 {
 	user_signals_block();
+	if (atomic_load(&t->signalled)) /* the mask of the frame may forbid it */
+		return USER_AGAIN;
 	if (user_frame_pop(t) < 0)
 		user_signal_raise(t, SIGSEGV, SI_KERNEL, 0);
-	if (!atomic_load(&t->signalled))
-		user_signals_unblock(t);
+	user_signals_unblock(t);
 	return USER_NO_RESULT;
 }

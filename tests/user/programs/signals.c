@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -161,6 +162,20 @@ static void nested(int s, siginfo_t *i, void *context)
 	depth--;
 }
 
+/* A call that cannot be interrupted never is, whenever the signal comes. */
+static void uninterrupted(void)
+{
+	struct itimerval t = {{0, 50}, {0, 50}}, off = {0};
+	pid_t self = getpid();
+	int bad = 0;
+	handle(SIGALRM, 0);
+	setitimer(ITIMER_REAL, &t, NULL);
+	for (int n = 0; n < 100000 || (count < 1000 && n < 10000000); n++)
+		bad += syscall(SYS_getppid) < 0 || kill(self, 0) || syscall(SYS_getpid) != self;
+	setitimer(ITIMER_REAL, &off, NULL);
+	printf("uninterrupted: %d %d\n", bad, count >= 1000);
+}
+
 static void nesting(void)
 {
 	struct sigaction sa = {.sa_sigaction = nested, .sa_flags = SA_SIGINFO | SA_ONSTACK};
@@ -245,5 +260,6 @@ int main(void)
 	race();
 	busy();
 	registers();
+	uninterrupted();
 	nesting();
 }
