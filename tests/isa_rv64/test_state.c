@@ -117,10 +117,37 @@ static void nonsense_is_refused(void)
 	free_cpu(b);
 }
 
+/* Code that a vCPU knows by its address is found again as long as mapping_epoch is the same. */
+static void fences_of_data_keep_code(void)
+{
+	const uint64_t code = 0x80001000, page = GUEST_PAGE_BYTES;
+	struct rv64_cpu *c = new_cpu();
+	struct isa_mapping m;
+	CHECK_EQ(rv64_translate(c, GVA(code + 6), ISA_EXEC, &m), 0);
+	uint32_t known = c->head.mapping_epoch;
+	rv64_fence_vma(c, code - page, page, RV64_ALL_ASIDS);
+	rv64_fence_vma(c, code + page, 20 * page, 0);
+	CHECK_EQ(c->head.mapping_epoch, known);
+	rv64_fence_vma(c, code, page, RV64_ALL_ASIDS);
+	CHECK(c->head.mapping_epoch != known);
+	known = c->head.mapping_epoch;
+	rv64_fence_vma(c, code - 20 * page, 40 * page, 0);
+	CHECK(c->head.mapping_epoch != known);
+	known = c->head.mapping_epoch;
+	rv64_fence_vma(c, 0, UINT64_MAX, RV64_ALL_ASIDS);
+	CHECK(c->head.mapping_epoch != known);
+	/* Nothing is left to be forgotten. */
+	known = c->head.mapping_epoch;
+	rv64_fence_vma(c, code, page, RV64_ALL_ASIDS);
+	CHECK_EQ(c->head.mapping_epoch, known);
+	free(c);
+}
+
 int main(void)
 {
 	RUN(everything_comes_back);
 	RUN(the_timer_runs_on);
 	RUN(nonsense_is_refused);
+	RUN(fences_of_data_keep_code);
 	return tap_done();
 }

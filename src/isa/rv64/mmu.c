@@ -44,6 +44,14 @@ static void mappings_changed(struct rv64_cpu *c, unsigned space)
 	c->head.mapping_epoch = c->spaces[c->space].epoch;
 }
 
+static uint64_t *code_filter(struct rv64_cpu *c, unsigned space, uint64_t page, uint64_t *bit)
+{
+	uint64_t n = (page >> GUEST_PAGE_SHIFT) * UINT64_C(0x9e3779b97f4a7c15) >> 52;
+	_Static_assert(RV64_CODE_FILTER_BITS == 1 << (64 - 52), "the shift makes a bit's number");
+	*bit = UINT64_C(1) << (n % 64);
+	return &c->spaces[space].code[n / 64];
+}
+
 static void flush_space(struct rv64_cpu *c, unsigned space)
 {
 	for (unsigned mode = 0; mode < RV64_TLB_MODES; mode++) {
@@ -55,6 +63,7 @@ static void flush_space(struct rv64_cpu *c, unsigned space)
 		cpu_use_tlb(&c->head, c->head.tlb);
 	c->spaces[space].large_low = UINT64_MAX;
 	c->spaces[space].large_high = 0;
+	memset(c->spaces[space].code, 0, sizeof(c->spaces[space].code));
 	mappings_changed(c, space);
 }
 
@@ -108,14 +117,17 @@ static void fence_space(struct rv64_cpu *c, unsigned space, uint64_t start, uint
 		flush_space(c, space);
 		return;
 	}
-	for (unsigned mode = 0; mode < RV64_TLB_MODES; mode++) {
-		struct tlb *tlb = space_tlb(c, space, mode);
-		if (!c->spaces[space].filled[mode])
-			continue;
-		for (uint64_t page = start; page - start <= last - start; page += GUEST_PAGE_BYTES)
-			tlb_flush_page(tlb, GVA(page));
+	bool code = false;
+	for (uint64_t page = start; page - start <= last - start; page += GUEST_PAGE_BYTES) {
+		uint64_t bit;
+		code |= *code_filter(c, space, page, &bit) & bit;
+		for (unsigned mode = 0; mode < RV64_TLB_MODES; mode++)
+			if (c->spaces[space].filled[mode])
+				tlb_flush_page(space_tlb(c, space, mode), GVA(page));
 	}
-	mappings_changed(c, space);
+	/* Most fences are for data: code that is known by its address stays known. */
+	if (code)
+		mappings_changed(c, space);
 }
 
 void rv64_fence_vma(struct rv64_cpu *c, uint64_t start, uint64_t bytes, uint64_t asid)
@@ -188,9 +200,13 @@ static bool table_is_valid(uint64_t pte)
 	return !(pte & (PTE_RESERVED | PTE_PBMT | PTE_N | PTE_D | PTE_A | PTE_U));
 }
 
-static void note_mapping(struct rv64_cpu *c, gva_t addr, unsigned low_bits)
+static void note_mapping(struct rv64_cpu *c, gva_t addr, unsigned low_bits, bool executable)
 {
 	c->spaces[c->space].filled[tlb_mode(c)] = true;
+	if (executable) {
+		uint64_t bit, *word = code_filter(c, c->space, addr.v, &bit);
+		*word |= bit;
+	}
 	if (!low_bits)
 		return;
 	uint64_t bytes = UINT64_C(1) << (low_bits + GUEST_PAGE_SHIFT),
@@ -249,7 +265,7 @@ static int walk(struct rv64_cpu *c, gva_t addr, enum isa_access access, struct i
 			       (addr.v >> GUEST_PAGE_SHIFT & low_mask);
 		m.page = GPA(ppn << GUEST_PAGE_SHIFT);
 		*out = m;
-		note_mapping(c, addr, low_bits);
+		note_mapping(c, addr, low_bits, m.executable);
 		return 0;
 	}
 	return page_fault(c, addr, access); /* a table where the last level must have a leaf */
@@ -304,7 +320,7 @@ int rv64_translate(void *cpu, gva_t addr, enum isa_access access, struct isa_map
 			.executable = true,
 			.global = true,
 		};
-		note_mapping(c, addr, 0);
+		note_mapping(c, addr, 0, true);
 		return 0;
 	}
 	if (!is_canonical(mode, addr))

@@ -36,7 +36,7 @@ enum rv64_irq { RV64_IRQ_SOFTWARE = 1, RV64_IRQ_TIMER = 5, RV64_IRQ_EXTERNAL = 9
 
 /* Sets of TLBs, one per recently used satp value, so that switching back is free. In each, one TLB
  * per mode, so that a system call is a change of pointers. */
-enum { RV64_SPACES = 4 };
+enum { RV64_SPACES = 4, RV64_CODE_FILTER_BITS = 4096 };
 enum rv64_tlb_mode { RV64_TLB_USER, RV64_TLB_SUPERVISOR, RV64_TLB_SUPERVISOR_SUM, RV64_TLB_MODES };
 
 struct rv64_cpu {
@@ -67,6 +67,9 @@ struct rv64_cpu {
 		 * one fence must drop all pages. low > high: none. */
 		uint64_t large_low, large_high;
 		uint32_t epoch; /* cpu_head.mapping_epoch while this is the current space */
+		/* Pages that code may have been fetched from since the last flush (a Bloom filter
+		 * of one hash): only their mappings are known outside the TLBs. */
+		uint64_t code[RV64_CODE_FILTER_BITS / 64];
 	} spaces[RV64_SPACES];
 	unsigned space;	     /* the current one */
 	unsigned next_space; /* to be reused next */
