@@ -12,13 +12,18 @@
 #include "interp/interp.h"
 #include "jit/jit.h"
 
-enum { VCPU_MAX = 512, VCPU_FLAT_MAX = 16384 };
+enum { VCPU_FLAT_MAX = 16384 };
 
-/* Work for a vCPU's thread, on the stack of the one that waits for it. */
-struct vcpu_request {
-	void (*fn)(void *opaque, void *state);
+/* Work for the threads of vCPUs, on the stack of the one that waits for it. */
+struct vcpu_work {
+	vcpu_run_fn *fn;
 	void *opaque;
-	bool done; /* group->request_lock */
+	/* How many have not done it yet. The last takes it to 0 with group->request_lock held, and
+	 * does not touch it after that. */
+	_Atomic unsigned left;
+};
+struct vcpu_request {
+	struct vcpu_work *work;
 	struct vcpu_request *next;
 };
 
@@ -105,8 +110,9 @@ struct vcpu_group {
 	uint32_t hot;		  /* entries of a block before it is compiled */
 	struct vcpu_timer timer;
 	struct vcpu_debug debug;
-	pthread_mutex_t request_lock; /* vcpu_request.done */
+	pthread_mutex_t request_lock; /* for vcpu_work.left to become 0 */
 	pthread_cond_t request_done;
+	bool spin; /* the host has CPUs enough for one that waits to stay awake a little */
 	struct vcpu *vcpus[VCPU_FLAT_MAX]; /* owned; slots are filled once */
 	_Atomic unsigned count;
 };

@@ -48,8 +48,8 @@ static void prepare_page(struct vcpu *v, uint8_t *page)
 			break;
 	}
 	if (old & MEMORY_PAGE_WRITER)
-		for (unsigned n = 0; n < atomic_load(&v->group->count); n++)
-			vcpu_run_on(v->group->vcpus[n], protect_page, page);
+		vcpu_run_on_each(
+			v->group->vcpus, atomic_load(&v->group->count), protect_page, page);
 	atomic_fetch_and(flags, (uint8_t)~MEMORY_PAGE_CODE_PENDING);
 }
 

@@ -5,6 +5,7 @@
 // an interrupt). While it is idle, whoever holds its lock may do its work for it.
 #include <signal.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "cpu/internal.h"
 
@@ -106,6 +107,7 @@ struct vcpu_group *vcpu_group_make(const struct isa *isa, struct memory *memory)
 	pthread_mutex_init(&g->debug.lock, NULL);
 	pthread_mutex_init(&g->request_lock, NULL);
 	pthread_cond_init(&g->request_done, NULL);
+	g->spin = sysconf(_SC_NPROCESSORS_ONLN) > 1;
 	return g;
 }
 
@@ -223,23 +225,29 @@ unsigned vcpu_id(const struct vcpu *v)
 }
 
 /* --- requests --- */
+static void finish(struct vcpu_group *g, struct vcpu_work *w)
+{
+	/* Gone from its owner's stack when nothing is left of it. */
+	unsigned left = atomic_load(&w->left);
+	while (left > 1)
+		if (atomic_compare_exchange_weak(&w->left, &left, left - 1))
+			return;
+	pthread_mutex_lock(&g->request_lock);
+	bool last = atomic_fetch_sub(&w->left, 1) == 1;
+	pthread_mutex_unlock(&g->request_lock);
+	if (last)
+		pthread_cond_broadcast(&g->request_done);
+}
+
 /* All of the queue, in order. The lock is held. */
 static void serve_locked(struct vcpu *v)
 {
-	struct vcpu_request *first = v->requests;
-	if (!first)
-		return;
-	v->requests = NULL;
-	for (struct vcpu_request *r = first; r; r = r->next)
-		r->fn(r->opaque, v->head);
-	/* A request is gone from its owner's stack as soon as it is done: read on first. */
-	pthread_mutex_lock(&v->group->request_lock);
-	for (struct vcpu_request *r = first, *next; r; r = next) {
-		next = r->next;
-		r->done = true;
+	while (v->requests) {
+		struct vcpu_work *w = v->requests->work;
+		v->requests = v->requests->next;
+		w->fn(w->opaque, v->head);
+		finish(v->group, w);
 	}
-	pthread_cond_broadcast(&v->group->request_done);
-	pthread_mutex_unlock(&v->group->request_lock);
 }
 
 void vcpu_serve_requests(struct vcpu *v)
@@ -258,8 +266,33 @@ static struct vcpu *current_vcpu(struct vcpu_group *g)
 	return NULL;
 }
 
-/* Waits until the request is done. A vCPU that waits counts as idle: others do its work. */
-static void wait_done(struct vcpu *self, struct vcpu_group *g, struct vcpu_request *r)
+/* A running vCPU comes to a block's end within a microsecond or two; to sleep and to be woken takes
+ * ten times as long. */
+enum { SPIN_NS = 20000 };
+
+static void cpu_pause(void)
+{
+#if defined(__x86_64__)
+	__builtin_ia32_pause();
+#else
+	atomic_signal_fence(memory_order_seq_cst);
+#endif
+}
+
+static void spin_until_done(struct vcpu_work *w)
+{
+	uint64_t begin = clock_monotonic_ns();
+	do {
+		for (unsigned n = 0; n < 32; n++) {
+			if (!atomic_load_explicit(&w->left, memory_order_acquire))
+				return;
+			cpu_pause();
+		}
+	} while (clock_monotonic_ns() - begin < SPIN_NS);
+}
+
+/* Waits until the work is done. A vCPU that waits counts as idle: others do its work. */
+static void wait_done(struct vcpu *self, struct vcpu_group *g, struct vcpu_work *w)
 {
 	if (self) {
 		pthread_mutex_lock(&self->lock);
@@ -267,8 +300,11 @@ static void wait_done(struct vcpu *self, struct vcpu_group *g, struct vcpu_reque
 		atomic_store(&self->idle, true);
 		pthread_mutex_unlock(&self->lock);
 	}
+	if (g->spin)
+		spin_until_done(w);
+	/* Also when nothing is left: he who said so may still hold the lock. */
 	pthread_mutex_lock(&g->request_lock);
-	while (!r->done)
+	while (atomic_load(&w->left))
 		pthread_cond_wait(&g->request_done, &g->request_lock);
 	pthread_mutex_unlock(&g->request_lock);
 	if (self) {
@@ -278,27 +314,53 @@ static void wait_done(struct vcpu *self, struct vcpu_group *g, struct vcpu_reque
 	}
 }
 
-void vcpu_run_on(struct vcpu *v, void (*fn)(void *opaque, void *state), void *opaque)
+/* Done at once when the vCPU is idle; otherwise *r is added to its queue, and true returned. */
+static bool ask(struct vcpu *v, struct vcpu_request *r)
 {
-	struct vcpu *self = current_vcpu(v->group);
-	if (self == v) {
-		fn(opaque, v->head);
-		return;
-	}
-	struct vcpu_request r = {.fn = fn, .opaque = opaque};
+	struct vcpu_work *w = r->work;
 	pthread_mutex_lock(&v->lock);
-	if (v->idle) {
-		fn(opaque, v->head);
-		pthread_mutex_unlock(&v->lock);
-		return;
+	bool idle = v->idle;
+	if (idle) {
+		w->fn(w->opaque, v->head);
+	} else {
+		struct vcpu_request **last = &v->requests;
+		while (*last)
+			last = &(*last)->next;
+		r->next = NULL;
+		*last = r;
+		/* It is not served before the lock is free. */
+		atomic_fetch_add(&w->left, 1);
+		cpu_want_attention(v->head);
 	}
-	struct vcpu_request **last = &v->requests;
-	while (*last)
-		last = &(*last)->next;
-	*last = &r;
-	cpu_want_attention(v->head);
 	pthread_mutex_unlock(&v->lock);
-	wait_done(self, v->group, &r);
+	return !idle;
+}
+
+void vcpu_run_on_each(struct vcpu *const *vcpus, unsigned count, vcpu_run_fn *fn, void *opaque)
+{
+	if (!count)
+		return;
+	struct vcpu_group *g = vcpus[0]->group;
+	struct vcpu *self = current_vcpu(g);
+	struct vcpu_request requests[VCPU_MAX];
+	struct vcpu_work w = {.fn = fn, .opaque = opaque};
+	bool wait = false, own = false;
+	for (unsigned n = 0; n < count; n++) {
+		requests[n].work = &w;
+		if (vcpus[n] == self)
+			own = true;
+		else if (ask(vcpus[n], &requests[n]))
+			wait = true;
+	}
+	if (own)
+		fn(opaque, self->head);
+	if (wait)
+		wait_done(self, g, &w);
+}
+
+void vcpu_run_on(struct vcpu *v, vcpu_run_fn *fn, void *opaque)
+{
+	vcpu_run_on_each(&v, 1, fn, opaque);
 }
 
 /* --- the thread --- */

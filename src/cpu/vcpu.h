@@ -7,6 +7,7 @@
 #include "isa/isa.h"
 
 struct vcpu;
+enum { VCPU_MAX = 512 }; /* in a machine */
 struct vcpu_group; /* the vCPUs of one machine or one process: shared translations and memory */
 
 /* What the machine offers its vCPUs. Called on the vCPU's thread. */
@@ -73,7 +74,11 @@ void vcpu_set_irq(struct vcpu *v, unsigned line, bool level);
 /* Runs fn(opaque, state) on the vCPU's thread at its next block boundary; waits for it when the
  * caller is another vCPU or any other thread, and runs it at once when it is itself. While it
  * waits, a calling vCPU serves requests to itself: no deadlock. For remote fences and pausing. */
-void vcpu_run_on(struct vcpu *v, void (*fn)(void *opaque, void *state), void *opaque);
+typedef void vcpu_run_fn(void *opaque, void *state);
+void vcpu_run_on(struct vcpu *v, vcpu_run_fn *fn, void *opaque);
+/* The same on several, at the same time: all are asked before any is waited for. count: at most
+ * VCPU_MAX. */
+void vcpu_run_on_each(struct vcpu *const *vcpus, unsigned count, vcpu_run_fn *fn, void *opaque);
 
 /* Statistics, read at any time, approximate while it runs. */
 #define VCPU_EVENTS(X)                                                                             \

@@ -36,6 +36,10 @@ static void firmware_call(void *opaque, struct vcpu *v, void *state)
 	struct machine *m = opaque;
 	struct mini *cpu = state;
 	if (cpu->call == POKE_CALL) { /* every CPU, itself included, does something */
+		if (vcpu_id(v) & 1) {
+			vcpu_run_on_each(m->cpus, m->count, poke, m);
+			return;
+		}
 		for (unsigned n = 0; n < m->count; n++)
 			vcpu_run_on(m->cpus[n], poke, m);
 		return;

@@ -39,7 +39,9 @@ struct sbi_result sbi_rfence(struct sbi *call)
 		return SBI_FAIL(SBI_ERR_INVALID_ADDRESS);
 	/* Harts that are stopped have nothing to forget: a start begins afresh. vcpu_run_on()
 	 * serves them all the same. */
-	sbi_for_each_hart(i, harts) vcpu_run_on(
-		m->harts[i].vcpu, call->function == FENCE_I ? do_fence_i : do_fence_vma, &f);
+	struct vcpu *vcpus[64];
+	unsigned count = 0;
+	sbi_for_each_hart(i, harts) vcpus[count++] = m->harts[i].vcpu;
+	vcpu_run_on_each(vcpus, count, call->function == FENCE_I ? do_fence_i : do_fence_vma, &f);
 	return SBI_OK(0);
 }
