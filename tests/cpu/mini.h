@@ -237,7 +237,7 @@ static void mini_set_irq(void *cpu, unsigned line, bool level)
 	struct mini *m = cpu;
 	if (level) {
 		atomic_fetch_or(&m->lines, 1u << line);
-		atomic_store(&m->head.attention, 1);
+		cpu_want_attention(&m->head);
 	} else {
 		atomic_fetch_and(&m->lines, ~(1u << line));
 	}

@@ -401,22 +401,42 @@ static void requests_between_cpus(void)
 	machine_done(&m);
 }
 
-static void a_loop_can_be_stopped(void)
+/* Loops of each kind of jump: they must stop for a request and to be parked, however hot. */
+static void loops_can_be_stopped(void)
 {
+	enum { KINDS = 5 };
 	struct machine m;
 	machine_init(&m, 1);
 	start(&m);
+	/* to itself */
 	CODE(&m, 0x1000, I(LI, .d = 1, .imm = 1), I(LI, .d = 2), I(BNE, .a = 1, .b = 2, .imm = 0));
-	state_of(&m, 0)->head.pc = 0x1000;
-	for (unsigned n = 0; n < 20; n++) {
+	/* through a register */
+	CODE(&m, 0x2000, I(LI, .d = 1, .imm = 0x2008), I(JR, .d = 2, .a = 1));
+	/* to another page and back; through registers */
+	CODE(&m, 0x3000, I(LI, .d = 1, .imm = 1), I(LI, .d = 2),
+		I(BNE, .a = 1, .b = 2, .imm = 0x1000), END);
+	CODE(&m, 0x4000, END, END, I(BNE, .a = 1, .b = 2, .imm = -0x1000), END);
+	CODE(&m, 0x5000, I(LI, .d = 1, .imm = 0x6000), I(LI, .d = 2, .imm = 0x5010),
+		I(JR, .d = 3, .a = 1));
+	CODE(&m, 0x6000, I(JR, .d = 3, .a = 2));
+	/* several blocks of a page, the way back in the middle */
+	CODE(&m, 0x7000, I(LI, .d = 1, .imm = 1), I(LI, .d = 2),
+		/* 0x7010 */ I(ADDI, .d = 3, .a = 3, .imm = 1), I(BNE, .a = 1, .b = 2, .imm = 24),
+		/* 0x7020 */ I(ADDI, .d = 3, .a = 3, .imm = 1), I(BNE, .a = 1, .b = 2, .imm = -24),
+		/* 0x7030 */ I(ADDI, .d = 3, .a = 3, .imm = 1), I(BNE, .a = 1, .b = 2, .imm = -24),
+		END);
+	static const uint64_t pcs[KINDS] = {0x1000, 0x2000, 0x3000, 0x5000, 0x7000};
+	for (unsigned n = 0; n < 4 * KINDS; n++) {
+		state_of(&m, 0)->head.pc = pcs[n % KINDS];
 		vcpu_resume(m.cpus[0]);
 		usleep(500);
 		vcpu_run_on(m.cpus[0], poke, &m);
+		usleep(500);
 		vcpu_park(m.cpus[0]);
 		vcpu_park_wait(m.cpus[0]);
 		CHECK(vcpu_is_parked(m.cpus[0]));
 	}
-	CHECK_EQ(__atomic_load_n(&m.poked, __ATOMIC_RELAXED), UINT64_C(20));
+	CHECK_EQ(__atomic_load_n(&m.poked, __ATOMIC_RELAXED), UINT64_C(4) * KINDS);
 	vcpu_resume(m.cpus[0]); /* and freed while it runs */
 	machine_done(&m);
 }
@@ -488,7 +508,7 @@ int main(void)
 	RUN(code_changed_by_another_cpu);
 	RUN(atomics);
 	RUN(requests_between_cpus);
-	RUN(a_loop_can_be_stopped);
+	RUN(loops_can_be_stopped);
 	RUN(resumed_before_it_started);
 	RUN(waiting_and_timer);
 	return tap_done();

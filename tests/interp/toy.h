@@ -99,7 +99,7 @@ static inline uint64_t toy_picky(void *cpu, uint64_t a, uint64_t b, uint64_t c)
 static inline uint64_t toy_nudge(void *cpu, uint64_t a, uint64_t b, uint64_t c)
 {
 	struct toy *t = cpu;
-	t->head.attention = 1;
+	cpu_want_attention(&t->head);
 	return a + 1;
 }
 /* Mappings change, though they stay what they were. */

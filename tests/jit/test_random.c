@@ -202,9 +202,12 @@ static struct end run_compiled(const struct jit_region *r, uint64_t pc)
 	enum interp_exit exit;
 	running = got;
 	if (!below(4))
-		got->head.attention = 1;
+		cpu_want_attention(&got->head);
 	fpu_enter(&got->head);
 	for (;;) {
+		/* As the CPU's loop does it; code that stays is stopped again later. */
+		if (below(2))
+			got->head.exec.context = CONTEXT;
 		exit = jit_run(jit, got, entry_at(r, pc));
 		if (exit != INTERP_ATTENTION || !got->head.attention)
 			break;
