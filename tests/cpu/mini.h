@@ -16,6 +16,7 @@ enum mini_op {
 	MINI_LW,
 	MINI_SW,
 	MINI_BNE, /* a, b: to pc + imm */
+	MINI_J,	  /* to pc + imm */
 	MINI_JR,  /* to a, d = the next pc */
 	MINI_AMOADD,
 	MINI_LR,
@@ -140,6 +141,9 @@ static void mini_lift_one(struct ir_func *f, const struct mini_insn *i, uint64_t
 	switch (i->op) {
 	case MINI_BNE:
 		ir_goto_if(f, ir_cmp(f, IR_NE, a, b), pc + (uint64_t)(int64_t)i->imm, next);
+		return;
+	case MINI_J:
+		ir_goto(f, ir_const(f, IR_I64, pc + (uint64_t)(int64_t)i->imm), IR_JUMP_PLAIN);
 		return;
 	case MINI_JR:
 		ir_put(f, d, ir_const(f, IR_I64, next));

@@ -404,7 +404,7 @@ static void requests_between_cpus(void)
 /* Loops of each kind of jump: they must stop for a request and to be parked, however hot. */
 static void loops_can_be_stopped(void)
 {
-	enum { KINDS = 5 };
+	enum { KINDS = 7 };
 	struct machine m;
 	machine_init(&m, 1);
 	start(&m);
@@ -425,7 +425,11 @@ static void loops_can_be_stopped(void)
 		/* 0x7020 */ I(ADDI, .d = 3, .a = 3, .imm = 1), I(BNE, .a = 1, .b = 2, .imm = -24),
 		/* 0x7030 */ I(ADDI, .d = 3, .a = 3, .imm = 1), I(BNE, .a = 1, .b = 2, .imm = -24),
 		END);
-	static const uint64_t pcs[KINDS] = {0x1000, 0x2000, 0x3000, 0x5000, 0x7000};
+	/* without a condition: to itself, and by way of a block further on */
+	CODE(&m, 0x8000, I(ADDI, .d = 3, .a = 3, .imm = 1), I(J, .imm = -8));
+	CODE(&m, 0x9000, I(ADDI, .d = 3, .a = 3, .imm = 1), I(J, .imm = 24), END, END,
+		/* 0x9020 */ I(J, .imm = -32));
+	static const uint64_t pcs[KINDS] = {0x1000, 0x2000, 0x3000, 0x5000, 0x7000, 0x8000, 0x9000};
 	for (unsigned n = 0; n < 4 * KINDS; n++) {
 		state_of(&m, 0)->head.pc = pcs[n % KINDS];
 		vcpu_resume(m.cpus[0]);

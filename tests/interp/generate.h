@@ -159,6 +159,8 @@ static inline void emit_memory(struct generator *g)
 		break;
 	case 2:
 		keep(g, ir_emit(f, IR_LOADR, w, 0, a, IR_NONE, IR_NONE, 0));
+		if (!below(4))
+			w = wide_int();
 		if (below(2))
 			keep(g, ir_emit(f, IR_STOREC, IR_I64, 0, a, pick(g, w), IR_NONE, 0));
 		break;
@@ -319,7 +321,11 @@ static inline void emit_loop(struct generator *g, unsigned block, unsigned on)
 	unsigned back = below(block + 1);
 	ir_ref left = ir_bin(f, IR_SUB, IR_I64, ir_get(f, TOY_COUNT), ir_const(f, IR_I64, 1));
 	ir_put(f, TOY_COUNT, left);
-	if (below(2))
+	if (!below(4)) { /* always, until a fault ends it */
+		ir_ref over = ir_cmp(f, IR_LTS, left, ir_const(f, IR_I64, (uint64_t)-20));
+		ir_call(f, TOY_PICKY, over, IR_NONE, IR_NONE);
+		emit_jump_to(f, back);
+	} else if (below(2))
 		emit_branch_to(f, ir_cmp(f, IR_LTS, ir_const(f, IR_I64, 0), left), back, on);
 	else
 		emit_branch_to(f, ir_cmp(f, IR_LTS, left, ir_const(f, IR_I64, 1)), on, back);

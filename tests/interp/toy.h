@@ -102,13 +102,17 @@ static inline uint64_t toy_nudge(void *cpu, uint64_t a, uint64_t b, uint64_t c)
 	cpu_want_attention(&t->head);
 	return a + 1;
 }
-/* Mappings change, though they stay what they were. */
+/* Mappings change, though they stay what they were. A test may take the old ones away. */
+static void (*toy_flushed)(void) __attribute__((unused));
 static inline uint64_t toy_flush(void *cpu, uint64_t a, uint64_t b, uint64_t c)
 {
 	struct toy *t = cpu;
+	t->head.reservation.host = NULL;
 	if (t->head.tlb_count) {
 		tlb_flush(&t->tlb);
 		cpu_use_tlb(&t->head, &t->tlb);
+		if (toy_flushed)
+			toy_flushed();
 	}
 	return a - 1;
 }
