@@ -17,7 +17,7 @@
 #include "tap.h"
 
 enum {
-	ROUNDS = 12000,
+	ROUNDS = 8000,
 	BLOCKS = 16,
 	TAIL = 0x4f00,
 	FAR = 0x9000,
