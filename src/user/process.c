@@ -172,5 +172,6 @@ static int start(struct user_process *p, const struct user_options *o, struct er
 
 int user_run(const struct user_options *o, struct error *err)
 {
-	return start(xcalloc(1, sizeof(struct user_process)), o, err);
+	static struct user_process process; /* as long as there is one */
+	return start(&process, o, err);
 }
