@@ -12,6 +12,7 @@ enum {
 	CACHE_LIMIT_BYTES = 24 << 20,
 	CACHE_SPARE_BYTES = CACHE_LIMIT_BYTES / 4, /* room to make, so that it is made rarely */
 	PAGE_MIN_BLOCKS = 8,
+	ENTRIES_TO_COMPILE_AGAIN = 32,
 };
 
 /* A region lives as long as one of its entries. */
@@ -64,8 +65,8 @@ struct code_cache {
 	struct page *pages[PAGE_BUCKETS];
 	struct straddler *straddlers[PAGE_BUCKETS];
 	struct dropped *limbo_first, **limbo_last; /* in order of dropped_at */
-	uint64_t bytes; /* of blocks and interpreted code, without limbo */
-	unsigned hand;	/* the bucket to lose its code next */
+	uint64_t bytes;	  /* of blocks and interpreted code, without limbo */
+	unsigned hand[2]; /* the bucket to lose its code next: interpreted, compiled */
 };
 
 static uint64_t mix(uint64_t v)
@@ -228,35 +229,56 @@ static void drop_page(struct code_cache *c, struct page **pp, uint64_t epoch)
 	free(p);
 }
 
+static uint64_t drop_compiled(struct code_cache *c, struct block *b, uint64_t epoch)
+{
+	if (!b->native)
+		return 0;
+	uint64_t bytes = b->region->jit->bytes / b->region->jit->entry_count;
+	to_limbo(c, NULL, b->region, epoch);
+	b->native = NULL;
+	b->region = NULL;
+	if (b->code)
+		interp_hot_after(b->code->code, ENTRIES_TO_COMPILE_AGAIN);
+	return bytes;
+}
+
+static void drop_interpreted(struct code_cache *c, struct page *p, struct block *b, uint64_t epoch)
+{
+	if (!b->native)
+		remove_straddler(c, p, b);
+	c->bytes -= code_bytes(b);
+	if (b->code)
+		to_limbo(c, b->code, NULL, epoch);
+	b->code = NULL;
+}
+
 /* Interpreted code is linked to interpreted code of its page, compiled code to compiled code:
- * either may go without the other. */
-static void drop_interpreted(struct code_cache *c, struct page **pp, uint64_t epoch)
+ * either may go without the other. Returns bytes of compiled code. */
+static uint64_t drop_part(struct code_cache *c, struct page **pp, bool compiled, uint64_t epoch)
 {
 	struct page *p = *pp;
 	unsigned left = 0, capacity = PAGE_MIN_BLOCKS;
+	uint64_t bytes = 0;
 	for (unsigned n = 0; n < p->capacity; n++) {
 		struct block *b = &p->blocks[n];
 		if (!b->used)
 			continue;
-		if (!b->native) {
-			empty_block(c, p, b, epoch);
-			b->used = false;
-			continue;
-		}
-		left++;
-		c->bytes -= code_bytes(b);
-		if (b->code)
-			to_limbo(c, b->code, NULL, epoch);
-		b->code = NULL;
+		if (compiled)
+			bytes += drop_compiled(c, b, epoch);
+		else
+			drop_interpreted(c, p, b, epoch);
+		b->used = b->code || b->native;
+		left += b->used;
 	}
 	if (!left) {
 		drop_page(c, pp, epoch);
-		return;
+		return bytes;
 	}
 	p->count = (uint16_t)left;
 	while (4 * left > 3 * capacity)
 		capacity *= 2;
 	set_capacity(c, p, capacity); /* and what was moved is found again */
+	return bytes;
 }
 
 static uint64_t new_epoch(struct code_cache *c)
@@ -264,16 +286,17 @@ static uint64_t new_epoch(struct code_cache *c)
 	return atomic_fetch_add(&c->epoch, 1) + 1;
 }
 
-/* Pages in turn, which their hash has put in no order. */
-static void make_room(struct code_cache *c)
+/* Pages in turn, which their hash has put in no order, lose what is interpreted of them or what is
+ * compiled, until the bytes have gone. */
+static void make_room(struct code_cache *c, bool compiled, uint64_t bytes)
 {
-	uint64_t epoch = new_epoch(c);
-	for (unsigned n = 0; n < PAGE_BUCKETS; n++) {
-		if (c->bytes <= CACHE_LIMIT_BYTES - CACHE_SPARE_BYTES)
-			break;
-		c->hand = (c->hand + 1) % PAGE_BUCKETS;
-		for (struct page **p = &c->pages[c->hand], *page; (page = *p);) {
-			drop_interpreted(c, p, epoch);
+	unsigned *hand = &c->hand[compiled];
+	uint64_t epoch = new_epoch(c), before = c->bytes, gone = 0;
+	for (unsigned n = 0; n < PAGE_BUCKETS && gone < bytes; n++) {
+		*hand = (*hand + 1) % PAGE_BUCKETS;
+		for (struct page **p = &c->pages[*hand], *page; (page = *p);) {
+			uint64_t code = drop_part(c, p, compiled, epoch);
+			gone = compiled ? gone + code : before - c->bytes;
 			if (*p == page)
 				p = &page->next;
 		}
@@ -348,6 +371,16 @@ void code_cache_drop_all(struct code_cache *c)
 {
 	pthread_mutex_lock(&c->lock);
 	drop_everything(c);
+	free_limbo(c, c->users.oldest_epoch(c->users.opaque));
+	pthread_mutex_unlock(&c->lock);
+	c->users.dropped(c->users.opaque);
+}
+
+void code_cache_make_room(struct code_cache *c)
+{
+	pthread_mutex_lock(&c->lock);
+	/* When flat, compiled code is linked to code of any page. */
+	make_room(c, true, jit_is_flat(c->jit) ? UINT64_MAX : jit_bytes(c->jit) / 4);
 	free_limbo(c, c->users.oldest_epoch(c->users.opaque));
 	pthread_mutex_unlock(&c->lock);
 	c->users.dropped(c->users.opaque);
@@ -439,7 +472,7 @@ static const struct interp_code *add(
 		return NULL;
 	}
 	if (c->bytes > CACHE_LIMIT_BYTES) {
-		make_room(c);
+		make_room(c, false, CACHE_SPARE_BYTES);
 		*dropped = true;
 	}
 	struct block *b = find_block(c, key);
@@ -508,7 +541,7 @@ bool code_cache_add_region(
 		b->region = r;
 		r->users++;
 		if (b->code)
-			interp_now_hot(b->code->code);
+			interp_hot_after(b->code->code, 0);
 	}
 	bool used = r->users;
 	if (used)

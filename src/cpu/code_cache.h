@@ -66,6 +66,8 @@ bool code_cache_add_region(
 /* Drops the blocks of a host page; all blocks. */
 void code_cache_drop_page(struct code_cache *c, const uint8_t *page);
 void code_cache_drop_all(struct code_cache *c);
+/* The memory of compiled code is full: drops a part of it, or all when flat. */
+void code_cache_make_room(struct code_cache *c);
 
 /* Held across fork(), so that the child finds the cache whole. */
 void code_cache_lock(struct code_cache *c);

@@ -162,7 +162,7 @@ static int compile(struct region *r, struct jit_region **out, struct error *err)
 	connect(r);
 	r->f.pc = r->key.pc;
 	r->f.insns = r->insns;
-	int ret = ir_verify(&r->f, err);
+	int ret = IR_CHECKED ? ir_verify(&r->f, err) : 0;
 	if (ret == 0)
 		ret = ir_optimise(&r->f, false, NULL, err);
 	if (ret < 0)
@@ -189,7 +189,7 @@ const void *vcpu_hot_code(struct vcpu *v)
 		int ret = found.next_page ? -ENOTSUP : compile(r, &compiled, &err);
 		free(r);
 		if (ret == -ENOSPC) {
-			code_cache_drop_all(v->group->cache);
+			code_cache_make_room(v->group->cache);
 			return NULL;
 		}
 		if (ret < 0) {

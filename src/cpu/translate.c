@@ -98,8 +98,9 @@ static int lift(struct vcpu *v, const struct code_key *key, unsigned max_insns,
 		return ret;
 	if (ret < 0)
 		return error_errno(err, -ret, "lift");
-	ret = ir_verify(&f, err);
-	if (ret == 0)
+	if (IR_CHECKED)
+		ret = ir_verify(&f, err);
+	if (ret >= 0)
 		ret = ir_optimise(&f, false, NULL, err);
 	if (ret < 0)
 		return error_wrap(err, ret, "lift");

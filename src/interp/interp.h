@@ -26,7 +26,7 @@ void interp_lowerer_free(struct interp_lowerer *l);
  * each time after that. 0: no counter. */
 void interp_lowerer_count(struct interp_lowerer *l, uint32_t entries);
 /* The counter of code with one: this entry is not to be hot, never again. */
-void interp_now_hot(const uint64_t *entry); /* the next entry is */
+void interp_hot_after(const uint64_t *entry, unsigned entries); /* more */
 void interp_never_hot(const uint64_t *entry);
 
 /* *out is freed with free(). -E2BIG: a block needs more temporaries than there are; lift fewer

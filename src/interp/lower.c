@@ -72,9 +72,9 @@ void interp_lowerer_count(struct interp_lowerer *l, uint32_t entries)
 	l->count = entries;
 }
 
-void interp_now_hot(const uint64_t *entry)
+void interp_hot_after(const uint64_t *entry, unsigned entries)
 {
-	__atomic_store_n((int64_t *)(uintptr_t)(entry + 1), 0, __ATOMIC_RELAXED);
+	__atomic_store_n((int64_t *)(uintptr_t)(entry + 1), entries, __ATOMIC_RELAXED);
 }
 
 void interp_never_hot(const uint64_t *entry)

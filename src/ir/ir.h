@@ -212,6 +212,10 @@ const char *ir_type_name(enum ir_type t);
 uint64_t ir_type_mask(enum ir_type t); /* the bits of a value of the type */
 
 /* --- checking and printing --- */
+/* Sanitizer builds verify every function that is lifted; others need the time for the guest. */
+#ifndef IR_CHECKED
+#define IR_CHECKED false
+#endif
 /* 0, or -EBADMSG naming the instruction and the broken rule. */
 int ir_verify(const struct ir_func *f, struct error *err);
 void ir_print(const struct ir_func *f, struct strbuf *out);

@@ -46,13 +46,24 @@ struct cpu_env {
  * at a time. */
 enum { CPU_SCRATCH = 128 };
 
-/* The head of every architecture's CPU state. The vCPU's thread owns it all; fields marked
- * [any thread] are atomic. */
+/* The head of every architecture's CPU state; what compiled code uses most comes first. The vCPU's
+ * thread owns it all; fields marked [any thread] are atomic. */
 struct cpu_head {
-	_Atomic uint32_t attention; /* [any thread] non-zero: leave translated code soon; set by
-				     * cpu_want_attention() */
-	uint32_t fp_rounding;	    /* enum ir_fp_flag rounding mode that IR_RM_DYNAMIC means */
-	uint64_t pc;		    /* valid outside blocks and at precise points */
+	_Atomic uint32_t attention;    /* [any thread] non-zero: leave translated code soon; set by
+					* cpu_want_attention() */
+	uint32_t fp_rounding;	       /* enum ir_fp_flag rounding mode that IR_RM_DYNAMIC means */
+	uint64_t pc;		       /* valid outside blocks and at precise points */
+	uint64_t insns_retired;	       /* counted per block */
+	struct tlb_entry *tlb_entries; /* of tlb, for compiled code: cpu_use_tlb() */
+	uint64_t tlb_mask;
+	/* Compiled code's own. */
+	struct {
+		uint64_t args[4]; /* to and from functions that compiled code calls */
+		uint32_t info, fp_info;
+		void *link; /* of an exit: struct jit_link, or NULL */
+		/* [any thread] Under which entries of the jump table hold; never 0. */
+		_Atomic uint64_t context;
+	} exec;
 	/* A guest exception that an op or a helper raised; delivered by isa->deliver. */
 	struct {
 		bool pending;
@@ -65,12 +76,9 @@ struct cpu_head {
 		uint8_t bytes;
 		gva_t addr;
 	} reservation;
-	bool fpu_entered;	/* the host's FPU is in the guest's mode (isa/fpu.h) */
-	uint32_t fp_flags;	/* sticky host flags harvested so far, as FE_* of <fenv.h> */
-	uint64_t insns_retired; /* counted per block */
-	struct tlb *tlb; /* the software TLB of the current mode: one of tlbs[], see mem/tlb.h */
-	struct tlb_entry *tlb_entries; /* its fields, for compiled code: cpu_use_tlb() */
-	uint64_t tlb_mask;
+	bool fpu_entered;   /* the host's FPU is in the guest's mode (isa/fpu.h) */
+	uint32_t fp_flags;  /* sticky host flags harvested so far, as FE_* of <fenv.h> */
+	struct tlb *tlb;    /* the software TLB of the current mode: one of tlbs[], see mem/tlb.h */
 	struct tlb *tlbs;   /* all that the CPU has, one per mode and address space; set by init */
 	unsigned tlb_count; /* a page that now holds code must be protected in each */
 	uint32_t mapping_epoch; /* names the current address space and what its TLBs hold: differs
@@ -83,15 +91,7 @@ struct cpu_head {
 	struct memory *memory; /* NULL when flat */
 	const struct cpu_env *env;
 	const struct isa *isa;
-	uint64_t zero; /* always 0: an operand for executors */
-	/* Compiled code's own. */
-	struct {
-		uint64_t args[4]; /* to and from functions that compiled code calls */
-		uint32_t info, fp_info;
-		void *link; /* of an exit: struct jit_link, or NULL */
-		/* [any thread] Under which entries of the jump table hold; never 0. */
-		_Atomic uint64_t context;
-	} exec;
+	uint64_t zero;		       /* always 0: an operand for executors */
 	uint64_t scratch[CPU_SCRATCH]; /* the executor's; of no meaning outside a block */
 };
 
@@ -111,7 +111,7 @@ struct cpu_jump {
 	const void *code;
 	uint64_t unused; /* entries do not cross cache lines */
 };
-enum { CPU_JUMPS = 8192 };
+enum { CPU_JUMPS = 16384 };
 
 /* How a virtual address maps, as isa->translate found it. */
 struct isa_mapping {

@@ -12,32 +12,48 @@ static uint64_t group_base(struct cpu_head *h, uint64_t first, uint64_t last, bo
 	return align_down(last, GUEST_PAGE_BYTES) == tag ? e->addend : 0;
 }
 
-static void answer_group(struct cpu_head *h, uint64_t addr)
+/* A struct jit_site; which instruction it is becomes the pc. */
+static struct jit_site read_site(struct cpu_head *h, const uint8_t *at)
 {
-	uint32_t info = h->exec.info;
-	h->exec.args[1] = 0;
-	if (info & 1 << 8)
-		h->exec.args[1] = group_base(h, addr + (uint64_t)(int16_t)h->exec.fp_info,
-			addr + (uint64_t)(int16_t)(h->exec.fp_info >> 16), info >> 9 & 1);
+	struct jit_site site;
+	uint64_t page;
+	memcpy(&site, at, sizeof(site));
+	memcpy(&page, at - site.back, sizeof(page));
+	h->pc = page + site.pc_offset;
+	return site;
 }
 
-static bool slow_load(void *cpu)
+static void answer_group(
+	struct cpu_head *h, const struct jit_site *site, const uint8_t *at, uint64_t addr)
+{
+	int16_t range[2];
+	h->exec.args[1] = 0;
+	if (!(site->info & 1 << 8))
+		return;
+	memcpy(range, at + sizeof(*site) + 1, sizeof(range));
+	h->exec.args[1] = group_base(
+		h, addr + (uint64_t)range[0], addr + (uint64_t)range[1], site->info >> 9 & 1);
+}
+
+static bool slow_load(void *cpu, const uint8_t *at)
 {
 	HEAD;
+	struct jit_site site = read_site(h, at);
 	uint64_t addr = h->exec.args[0];
-	if (!h->env->load(cpu, addr, 1u << (h->exec.info & 7), 0, &h->exec.args[0]))
+	if (!h->env->load(cpu, addr, 1u << (site.info & 7), 0, &h->exec.args[0]))
 		return false;
-	answer_group(h, addr);
+	answer_group(h, &site, at, addr);
 	return true;
 }
 
-static bool slow_store(void *cpu)
+static bool slow_store(void *cpu, const uint8_t *at)
 {
 	HEAD;
+	struct jit_site site = read_site(h, at);
 	uint64_t addr = h->exec.args[0];
-	if (!h->env->store(cpu, addr, 1u << (h->exec.info & 7), 0, h->exec.args[2]))
+	if (!h->env->store(cpu, addr, 1u << (site.info & 7), 0, h->exec.args[2]))
 		return false;
-	answer_group(h, addr);
+	answer_group(h, &site, at, addr);
 	return true;
 }
 
@@ -47,34 +63,34 @@ static bool finish(struct cpu_head *h, struct interp_result r)
 	return r.ok;
 }
 
-static bool slow_rmw(void *cpu)
+static bool slow_rmw(void *cpu, const uint8_t *at)
 {
 	HEAD;
 	return finish(h, interp_rmw(cpu, h->exec.args[0], (enum ir_rmw)(h->exec.info >> 8),
 				 h->exec.info & 0xff, h->exec.args[1]));
 }
 
-static bool slow_cmpxchg(void *cpu)
+static bool slow_cmpxchg(void *cpu, const uint8_t *at)
 {
 	HEAD;
 	return finish(h, interp_cmpxchg(cpu, h->exec.args[0], h->exec.info & 0xff, h->exec.args[1],
 				 h->exec.args[2]));
 }
 
-static bool slow_loadr(void *cpu)
+static bool slow_loadr(void *cpu, const uint8_t *at)
 {
 	HEAD;
 	return finish(h, interp_load_reserved(cpu, h->exec.args[0], h->exec.info & 0xff));
 }
 
-static bool slow_storec(void *cpu)
+static bool slow_storec(void *cpu, const uint8_t *at)
 {
 	HEAD;
 	return finish(h, interp_store_conditional(
 				 cpu, h->exec.args[0], h->exec.info & 0xff, h->exec.args[1]));
 }
 
-static bool slow_call(void *cpu)
+static bool slow_call(void *cpu, const uint8_t *at)
 {
 	HEAD;
 	const struct ir_helper *helper = &h->isa->target.helpers[h->exec.info];
@@ -83,7 +99,7 @@ static bool slow_call(void *cpu)
 	return !(helper->flags & IR_HELPER_FAULT) || !h->fault.pending;
 }
 
-static bool slow_fp(void *cpu)
+static bool slow_fp(void *cpu, const uint8_t *at)
 {
 	HEAD;
 	uint32_t info = h->exec.info;

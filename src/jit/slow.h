@@ -6,11 +6,22 @@
 
 #include "interp/code.h"
 
-typedef bool jit_slow_fn(void *cpu);
+typedef bool jit_slow_fn(void *cpu, const uint8_t *site); /* site: behind the call */
+
+/* Behind the call for a load or store: which it is. With `group`, code wants to know whether the
+ * bytes from args[0] + low to args[0] + high can be accessed directly: low and high (16 bits each)
+ * follow, as the operand of an instruction that does nothing. */
+struct jit_site {
+	uint16_t pc_offset; /* of the instruction, in its page */
+	uint16_t info;	    /* JIT_SITE() */
+	uint32_t back;	    /* bytes back to the region's start, where the page's address is */
+};
+#define JIT_SITE(log2, group, write) ((log2) | (unsigned)(group) << 8 | (unsigned)(write) << 9)
+enum { JIT_SITE_GROUP = 0xa9 };
 
 enum jit_slow {
-	JIT_SLOW_LOAD,	/* args[0] address; info: JIT_ACCESS(); args[1] becomes the host base of the
-			   access's group, or 0 */
+	JIT_SLOW_LOAD,	/* args[0] address; args[1] becomes the host base of the access's group, or
+			   0; the pc is left to the function */
 	JIT_SLOW_STORE, /* args[2] value; the same */
 	JIT_SLOW_RMW,	/* args[0] address, [1] operand; info: bytes | op << 8 */
 	JIT_SLOW_CMPXCHG, /* args[0] address, [1] expected, [2] new; info: bytes */
@@ -20,10 +31,6 @@ enum jit_slow {
 	JIT_SLOW_FP,	  /* args[0..2] bits; info: op | from << 8 | to << 16; fp_info: aux */
 	JIT_SLOW_COUNT
 };
-
-/* An access of 2^log2 bytes at args[0]; with `group`, code wants to know whether the bytes from
- * base + low to base + high, where the access is at base + at, can be accessed directly. */
-#define JIT_ACCESS(log2, group, write) ((log2) | (group) << 8 | (write) << 9)
 
 extern jit_slow_fn *const jit_slow_fns[JIT_SLOW_COUNT];
 

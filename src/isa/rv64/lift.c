@@ -16,7 +16,10 @@ uint16_t rv64_translation_flags(const void *cpu)
 		enum frm_class frm = c->frm < IR_RM_NEAREST_AWAY    ? FRM_COMMON
 				     : c->frm == IR_RM_NEAREST_AWAY ? FRM_RMM
 								    : FRM_RESERVED;
-		flags |= (c->fs == 3 ? 3u : 2u) << FLAG_FS_SHIFT | (uint32_t)frm << FLAG_FRM_SHIFT;
+		/* In a machine FS changes all the time: code that makes it dirty again costs less
+		 * than code for both. */
+		flags |= (c->head.flat ? 3u : 2u) << FLAG_FS_SHIFT | (uint32_t)frm
+									     << FLAG_FRM_SHIFT;
 	}
 	return (uint16_t)flags;
 }

@@ -338,6 +338,18 @@ static inline void asm_fix(struct asm_buf *a, uint8_t *at, const uint8_t *target
 	if (!a->overflow)
 		memcpy(at, &distance, 4);
 }
+/* The same within 127 bytes. */
+static inline uint8_t *asm_jcc_short(struct asm_buf *a, enum cond cc)
+{
+	asm_8(a, 0x70u | (unsigned)cc);
+	asm_8(a, 0);
+	return a->p - 1;
+}
+static inline void asm_fix_short(struct asm_buf *a, uint8_t *at, const uint8_t *target)
+{
+	if (!a->overflow)
+		*at = (uint8_t)(target - (at + 1));
+}
 static inline void asm_jmp_to(struct asm_buf *a, const uint8_t *target)
 {
 	asm_fix(a, asm_jmp(a), target);

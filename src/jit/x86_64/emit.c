@@ -95,6 +95,16 @@ static void emit_leave(struct asm_buf *a, struct jit *j)
 	asm_8(a, 0xc3);
 }
 
+static void emit_leave_link(struct asm_buf *a, struct jit *j)
+{
+	j->leave_link = a->p;
+	asm_store(a, 8, HEAD_MEM(exec.link), RAX);
+	asm_load(a, 8, RAX, MEM(RAX, offsetof(struct jit_link, pc)));
+	asm_store(a, 8, HEAD_MEM(pc), RAX);
+	asm_mov_imm(a, RAX, INTERP_MISS);
+	asm_jmp_to(a, j->leave);
+}
+
 /* Calls a slow function; keeps all registers. When it fails, leaves: the slots are in memory. */
 static void emit_slow(struct asm_buf *a, struct jit *j, enum jit_slow slow, bool save_xmm)
 {
@@ -108,11 +118,15 @@ static void emit_slow(struct asm_buf *a, struct jit *j, enum jit_slow slow, bool
 		for (int n = 0; n < GEN_XMMS; n++)
 			asm_rm(a, 4, X_0F | 0x29, n, MEM(RSP, 16 * n));
 	}
+	struct asm_mem site = MEM(RSP, 8 * GEN_TEMPS + (save_xmm ? XMM_BYTES : 0));
 	asm_mov64(a, RDI, RBP);
+	asm_load(a, 8, RSI, site);
 	asm_mov_imm(a, RAX, (uintptr_t)jit_slow_fns[slow]);
 	asm_call_reg(a, RAX);
 	asm_rr(a, 1, 0x84, RAX, RAX);
 	uint8_t *failed = asm_jcc(a, CC_E);
+	if (slow == JIT_SLOW_LOAD || slow == JIT_SLOW_STORE)
+		asm_alu_mem_imm(a, 8, ALU_ADD, site, sizeof(struct jit_site));
 	if (save_xmm) {
 		for (int n = 0; n < GEN_XMMS; n++)
 			asm_rm(a, 4, X_0F | 0x28, n, MEM(RSP, 16 * n));
@@ -133,9 +147,11 @@ void jit_emit_common(struct jit *j)
 	struct asm_buf a = {j->write, j->write, j->write + 16384, false};
 	emit_enter(&a, j);
 	emit_leave(&a, j);
+	emit_leave_link(&a, j);
 	for (unsigned slow = 0; slow < JIT_SLOW_COUNT; slow++)
 		for (unsigned xmm = 0; xmm < 2; xmm++)
 			emit_slow(&a, j, (enum jit_slow)slow, xmm);
+	gen_common_accesses(&a, j);
 	j->common_bytes = (size_t)(a.p - a.start);
 }
 
@@ -172,14 +188,11 @@ void jit_leave_faulted(const struct jit *j, void *cpu, uint64_t pc, void *uconte
 }
 
 /* --- one function --- */
-/* Blocks that a jump goes back to look at attention, unless they do when they leave. */
+/* Blocks that a jump goes back to look at attention. */
 static void check_if_back(struct gen *g, unsigned from, unsigned to)
 {
 	const struct ir_block *b = g->f->blocks;
-	const struct ir_ins *end = &g->f->ins[b[to].end - 1];
-	bool leaves_back =
-		end->op == IR_GOTO && gen_is_const(g, end->a) && gen_at(g, end->a)->imm <= b[to].pc;
-	if (b[to].pc <= b[from].pc && !leaves_back)
+	if (b[to].pc <= b[from].pc)
 		g->block_checks[to] = true;
 }
 
@@ -232,8 +245,11 @@ int jit_emit(struct jit *j, const struct ir_func *f, unsigned entries, uint8_t *
 	g.block_checks = ARENA_ARRAY(f->arena, bool, f->block_count);
 	memset(g.block_checks, 0, f->block_count * sizeof(bool));
 	find_checked_blocks(&g);
+	if (!j->flat)
+		asm_64(&g.a, f->pc & -(uint64_t)GUEST_PAGE_BYTES); /* for jit_site.back */
 	for (unsigned n = 0; n < f->block_count && !g.refused; n++)
-		emit_block(&g, n);
+		if (n < entries || !gen_only_leaves(&g, n, &(uint64_t){0}))
+			emit_block(&g, n);
 	for (unsigned n = 0; n < g.fixup_count && !g.refused; n++)
 		asm_fix(&g.a, g.fixups[n].at, g.block_at[g.fixups[n].block]);
 	region->links = xcalloc(MAX(count_edges(&g), 1u), sizeof(*region->links));

@@ -59,10 +59,33 @@ static void fixup(struct gen *g, uint8_t *at, unsigned block)
 	g->fixups[g->fixup_count++] = (struct gen_fixup){at, block};
 }
 
+/* A block that only leaves, for a constant address: its jumps leave themselves. */
+bool gen_only_leaves(const struct gen *g, unsigned block, uint64_t *pc)
+{
+	const struct ir_block *b = &g->f->blocks[block];
+	const struct ir_ins *end = gen_at(g, b->end - 1);
+	if (b->end - b->first != 2 || end->op != IR_GOTO || !gen_is_const(g, end->a))
+		return false;
+	*pc = gen_at(g, end->a)->imm;
+	return true;
+}
+
 static void jump_to(struct gen *g, unsigned block)
 {
-	if (block != g->block + 1)
+	uint64_t pc;
+	if (gen_only_leaves(g, block, &pc))
+		leave_to(g, pc);
+	else if (block != g->block + 1)
 		fixup(g, asm_jmp(&g->a), block);
+}
+
+static void jump_if(struct gen *g, enum cond cc, unsigned block)
+{
+	uint64_t pc;
+	if (gen_only_leaves(g, block, &pc))
+		leave_if(g, cc, pc);
+	else
+		fixup(g, asm_jcc(&g->a, cc), block);
 }
 
 /* The condition of a branch. */
@@ -141,10 +164,10 @@ void gen_end(struct gen *g, ir_ref r)
 	case IR_BRANCH: {
 		unsigned yes = (uint32_t)i->imm, no = (unsigned)(i->imm >> 32);
 		enum cond cc = test(g, i->a);
-		if (yes == g->block + 1) {
-			fixup(g, asm_jcc(&g->a, inverted(cc)), no);
+		if (yes == g->block + 1 && !gen_only_leaves(g, yes, &(uint64_t){0})) {
+			jump_if(g, inverted(cc), no);
 		} else {
-			fixup(g, asm_jcc(&g->a, cc), yes);
+			jump_if(g, cc, yes);
 			jump_to(g, no);
 		}
 		break;
@@ -184,83 +207,6 @@ void gen_check_attention(struct gen *g, uint64_t pc)
 static struct asm_mem arg(unsigned n)
 {
 	return MEM(RBP, offsetof(struct cpu_head, exec.args) + 8 * (size_t)n);
-}
-
-static void do_load(struct gen *g, const struct gen_stub *s, struct asm_mem m)
-{
-	if (s->fp)
-		asm_fp_load(&g->a, s->bytes, s->dst, m);
-	else if (s->sext)
-		asm_load_sext(&g->a, s->bytes, s->dst, m);
-	else
-		asm_load(&g->a, s->bytes, s->dst, m);
-}
-
-static void do_store(struct gen *g, const struct gen_stub *s, struct asm_mem m)
-{
-	if (s->imm_value)
-		asm_store_imm(&g->a, s->bytes, m, s->imm);
-	else if (s->fp)
-		asm_fp_store(&g->a, s->bytes, m, s->value);
-	else
-		asm_store(&g->a, s->bytes, m, s->value);
-}
-
-/* The group's check failed, as when its bytes lie in two pages: a check for this access alone. */
-static void alone(struct gen *g, const struct gen_stub *s)
-{
-	int t[2], n = 0;
-	for (unsigned i = 0; n < 2; i++) {
-		int reg = gen_temps[i];
-		bool is_dst = s->kind == STUB_LOAD && !s->fp && s->dst == reg;
-		bool is_value = s->kind == STUB_STORE && !s->fp && s->value == reg;
-		if (reg != s->base && !is_dst && !is_value && reg != s->group_reg)
-			t[n++] = reg;
-	}
-	asm_push(&g->a, t[0]);
-	asm_push(&g->a, t[1]);
-	uint8_t *miss = gen_look_up(
-		g, s->base, s->disp, s->disp + s->bytes - 1, s->kind == STUB_STORE, t[0], t[1]);
-	struct asm_mem m = MEMX(s->base, t[0], 1, s->disp);
-	if (s->kind == STUB_LOAD)
-		do_load(g, s, m);
-	else
-		do_store(g, s, m);
-	asm_pop(&g->a, t[1]);
-	asm_pop(&g->a, t[0]);
-	if (s->group_reg != NO_REG)
-		asm_mov_imm(&g->a, s->group_reg, 0);
-	asm_jmp_to(&g->a, s->back);
-	asm_fix(&g->a, miss, g->a.p);
-	asm_pop(&g->a, t[1]);
-	asm_pop(&g->a, t[0]);
-}
-
-static void access_stub(struct gen *g, const struct gen_stub *s)
-{
-	if (s->group)
-		alone(g, s);
-	asm_store(&g->a, 8, arg(0), s->base);
-	if (s->disp)
-		asm_alu_mem_imm(&g->a, 8, ALU_ADD, arg(0), s->disp);
-	asm_store_imm(&g->a, 4, HEAD_MEM(exec.info), (int32_t)s->info);
-	if (s->group_reg != NO_REG)
-		asm_store_imm(&g->a, 4, HEAD_MEM(exec.fp_info), (int32_t)s->fp_info);
-	if (s->kind == STUB_STORE) {
-		if (s->imm_value)
-			asm_store_imm(&g->a, 8, arg(2), s->imm);
-		else if (s->fp)
-			asm_fp_store(&g->a, 8, arg(2), s->value);
-		else
-			asm_store(&g->a, 8, arg(2), s->value);
-	}
-	gen_set_pc(g, s->pc);
-	gen_slow(g, s->kind == STUB_LOAD ? JIT_SLOW_LOAD : JIT_SLOW_STORE, s->save_xmm);
-	if (s->kind == STUB_LOAD)
-		do_load(g, s, arg(0));
-	if (s->group_reg != NO_REG)
-		asm_load(&g->a, 8, s->group_reg, arg(1));
-	asm_jmp_to(&g->a, s->back);
 }
 
 static void function_stub(struct gen *g, const struct gen_stub *s)
@@ -323,28 +269,38 @@ static void divide_stub(struct gen *g, const struct gen_stub *s)
 	asm_jmp_to(&g->a, s->back);
 }
 
+/* The end of all edges: rax is the distance of the link in links[]. Whoever comes with attention
+ * wanted has no use for a link, nor does it harm. */
+static void leave_link(struct gen *g)
+{
+	g->leave_link = g->a.p;
+	asm_mov_imm(&g->a, RDX, (uintptr_t)g->links);
+	asm_rr(&g->a, 8, 0x03, RAX, RDX);
+	asm_jmp_to(&g->a, g->j->leave_link);
+}
+
 static void edge_stub(struct gen *g, const struct gen_stub *s)
 {
 	if (g->link_count == g->link_cap) {
 		g->refused = true; /* counted before */
 		return;
 	}
-	struct jit_link *link = &g->links[g->link_count++];
+	unsigned number = g->link_count++;
+	struct jit_link *link = &g->links[number];
 	*link = (struct jit_link){s->pc, s->from};
 	if (s->kind == STUB_EDGE_BACK) {
 		asm_alu_mem_imm(&g->a, 4, ALU_CMP, HEAD_MEM(attention), 0);
-		uint8_t *wanted = asm_jcc(&g->a, CC_NE);
+		uint8_t *wanted = asm_jcc_short(&g->a, CC_NE);
 		align_distance(g, 1);
 		link->jump = asm_jmp(&g->a);
-		asm_fix(&g->a, wanted, g->a.p);
-		gen_set_pc(g, s->pc);
-		leave_with(g, INTERP_ATTENTION);
 		asm_fix(&g->a, link->jump, g->a.p);
+		asm_fix_short(&g->a, wanted, g->a.p);
 	}
-	gen_set_pc(g, s->pc);
-	asm_mov_imm(&g->a, RAX, (uintptr_t)link);
-	asm_store(&g->a, 8, HEAD_MEM(exec.link), RAX);
-	leave_with(g, INTERP_MISS);
+	asm_mov_imm_flags(&g->a, RAX, number * sizeof(*link));
+	if (g->leave_link)
+		asm_jmp_to(&g->a, g->leave_link);
+	else
+		leave_link(g);
 }
 
 static void miss(struct gen *g)
@@ -379,7 +335,7 @@ void gen_stubs(struct gen *g)
 		switch ((enum gen_stub_kind)s->kind) {
 		case STUB_LOAD:
 		case STUB_STORE:
-			access_stub(g, s);
+			gen_access_stub(g, s);
 			break;
 		case STUB_FP:
 		case STUB_ATOMIC:

@@ -54,7 +54,7 @@ struct gen_stub {
 	uint8_t kind, bytes;
 	uint8_t slow; /* enum jit_slow */
 	bool sext, fp, save_xmm, imm_value;
-	bool group; /* the access shares a check, which may fail where the access alone would not */
+	bool group, first; /* of the group: the access shares a check; makes it */
 	int8_t dst, base, value, group_reg;
 	int8_t args[3]; /* registers; NO_REG: none */
 	bool arg_fp[3];
@@ -91,11 +91,12 @@ struct gen {
 	uint64_t scratch_used[CPU_SCRATCH / 64];
 	struct gen_group groups[GEN_MAX_GROUPS];
 	unsigned group_count;
-	unsigned block; /* the current one */
-	unsigned insns; /* guest instructions of it so far */
-	ir_ref pos;	/* the current instruction */
-	uint64_t pc;	/* of the current guest instruction */
-	bool refused;	/* something that there is no code for */
+	uint8_t *leave_link; /* code that all edges end in, once there is any */
+	unsigned block;	     /* the current one */
+	unsigned insns;	     /* guest instructions of it so far */
+	ir_ref pos;	     /* the current instruction */
+	uint64_t pc;	     /* of the current guest instruction */
+	bool refused;	     /* something that there is no code for */
 };
 
 #define OWNER_GROUP UINT32_C(0xffffff00)
@@ -163,6 +164,8 @@ void gen_ins(struct gen *g, ir_ref r);
 /* Compares; the condition under which the comparison at r holds. */
 enum cond gen_compare(struct gen *g, ir_ref r);
 void gen_memory(struct gen *g, ir_ref r);
+void gen_access_stub(struct gen *g, const struct gen_stub *s);
+void gen_common_accesses(struct asm_buf *a, struct jit *j);
 void gen_fp(struct gen *g, ir_ref r);
 /* Leaves in t the host address of guest address 0, if the bytes from base + low to base + high may
  * be accessed directly; else takes the jump that it returns. */
@@ -183,6 +186,7 @@ void gen_atomic(struct gen *g, ir_ref r);
 /* --- end.c: ends of blocks; stubs --- */
 void gen_end(struct gen *g, ir_ref r);
 void gen_stubs(struct gen *g);
+bool gen_only_leaves(const struct gen *g, unsigned block, uint64_t *pc);
 void gen_check_attention(struct gen *g, uint64_t pc);
 
 #endif

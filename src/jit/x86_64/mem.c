@@ -138,7 +138,7 @@ void gen_may_fault(struct gen *g)
 }
 
 static struct gen_stub *miss_stub(
-	struct gen *g, const struct access *x, enum gen_stub_kind kind, unsigned bytes, bool write)
+	struct gen *g, const struct access *x, enum gen_stub_kind kind, unsigned bytes)
 {
 	struct gen_stub *s = gen_stub(g, kind, x->miss);
 	unsigned log2 = (unsigned)__builtin_ctz(bytes);
@@ -150,11 +150,11 @@ static struct gen_stub *miss_stub(
 	s->save_xmm = gen_xmm_used(g);
 	s->group_reg = NO_REG;
 	s->group = x->group;
-	s->info = JIT_ACCESS(log2, 0u, (unsigned)write);
+	s->first = x->first;
+	s->info = JIT_SITE(log2, x->first, x->first && x->group->store);
 	if (x->first) {
 		const struct gen_group *group = x->group;
 		s->group_reg = group->reg;
-		s->info = JIT_ACCESS(log2, 1u, (unsigned)group->store);
 		s->fp_info = (uint16_t)(group->low - x->disp) |
 			     (uint32_t)(uint16_t)(group->high - x->disp) << 16;
 	}
@@ -178,7 +178,7 @@ static void load(struct gen *g, ir_ref r)
 		asm_load(&g->a, bytes, d, place(&x));
 	if (g->j->flat)
 		return;
-	struct gen_stub *s = miss_stub(g, &x, STUB_LOAD, bytes, false);
+	struct gen_stub *s = miss_stub(g, &x, STUB_LOAD, bytes);
 	s->dst = (int8_t)d;
 	s->fp = fp;
 	s->sext = sext && result != r;
@@ -204,7 +204,7 @@ static void store(struct gen *g, ir_ref r)
 		asm_store(&g->a, bytes, place(&x), v);
 	if (g->j->flat)
 		return;
-	struct gen_stub *s = miss_stub(g, &x, STUB_STORE, bytes, true);
+	struct gen_stub *s = miss_stub(g, &x, STUB_STORE, bytes);
 	s->value = (int8_t)v;
 	s->imm_value = constant;
 	s->imm = (int32_t)imm;
@@ -220,4 +220,92 @@ void gen_memory(struct gen *g, ir_ref r)
 		load(g, r);
 	else
 		store(g, r);
+}
+
+/* --- out of the way --- */
+static struct asm_mem arg(unsigned n)
+{
+	return MEM(RBP, offsetof(struct cpu_head, exec.args) + 8 * (size_t)n);
+}
+
+static void emit_site(struct gen *g, const struct gen_stub *s)
+{
+	struct jit_site site = {.pc_offset = (uint16_t)(s->pc & (GUEST_PAGE_BYTES - 1)),
+		.info = (uint16_t)s->info,
+		.back = (uint32_t)(g->a.p - g->a.start)};
+	uint64_t bits;
+	memcpy(&bits, &site, sizeof(bits));
+	asm_64(&g->a, bits);
+	if (!s->first)
+		return;
+	asm_8(&g->a, JIT_SITE_GROUP); /* test eax, imm: does nothing */
+	asm_32(&g->a, s->fp_info);
+}
+
+/* What the access is goes to exec.args; the rest is common to all of its kind. An access that
+ * shares a check first makes one for itself: the group's bytes may lie in two pages. */
+void gen_access_stub(struct gen *g, const struct gen_stub *s)
+{
+	bool write = s->kind == STUB_STORE;
+	asm_store(&g->a, 8, arg(0), s->base);
+	if (s->disp)
+		asm_alu_mem_imm(&g->a, 8, ALU_ADD, arg(0), s->disp);
+	if (write && s->imm_value)
+		asm_store_imm(&g->a, 8, arg(2), s->imm);
+	else if (write && s->fp)
+		asm_fp_store(&g->a, 8, arg(2), s->value);
+	else if (write)
+		asm_store(&g->a, 8, arg(2), s->value);
+	unsigned log2 = (unsigned)__builtin_ctz(s->bytes);
+	enum jit_slow slow = write ? JIT_SLOW_STORE : JIT_SLOW_LOAD;
+	asm_fix(&g->a, asm_call(&g->a),
+		s->group ? g->j->alone[write][log2][s->save_xmm] : g->j->slow[slow][s->save_xmm]);
+	emit_site(g, s);
+	if (s->kind == STUB_LOAD && s->fp)
+		asm_fp_load(&g->a, s->bytes, s->dst, arg(0));
+	else if (s->kind == STUB_LOAD && s->sext)
+		asm_load_sext(&g->a, s->bytes, s->dst, arg(0));
+	else if (s->kind == STUB_LOAD)
+		asm_load(&g->a, s->bytes, s->dst, arg(0));
+	if (s->group_reg != NO_REG)
+		asm_load(&g->a, 8, s->group_reg, arg(1));
+	asm_jmp_to(&g->a, s->back);
+}
+
+/* The bytes at args[0] are accessed directly, if that can be: as slow_load() and slow_store(). */
+static void emit_alone(struct asm_buf *a, struct jit *j, bool write, unsigned log2, bool xmm)
+{
+	struct gen g = {.j = j, .a = *a};
+	unsigned bytes = 1u << log2;
+	j->alone[write][log2][xmm] = g.a.p;
+	asm_push(&g.a, RAX);
+	asm_push(&g.a, RCX);
+	asm_push(&g.a, RDX);
+	asm_load(&g.a, 8, RDX, arg(0));
+	uint8_t *miss = gen_look_up(&g, RDX, 0, bytes - 1, write, RAX, RCX);
+	if (write) {
+		asm_load(&g.a, 8, RCX, arg(2));
+		asm_store(&g.a, bytes, MEMX(RDX, RAX, 1, 0), RCX);
+	} else {
+		asm_load(&g.a, bytes, RCX, MEMX(RDX, RAX, 1, 0));
+		asm_store(&g.a, 8, arg(0), RCX);
+	}
+	asm_store_imm(&g.a, 8, arg(1), 0);
+	asm_alu_mem_imm(&g.a, 8, ALU_ADD, MEM(RSP, 24), sizeof(struct jit_site));
+	asm_pop(&g.a, RDX);
+	asm_pop(&g.a, RCX);
+	asm_pop(&g.a, RAX);
+	asm_8(&g.a, 0xc3);
+	asm_fix(&g.a, miss, g.a.p);
+	asm_pop(&g.a, RDX);
+	asm_pop(&g.a, RCX);
+	asm_pop(&g.a, RAX);
+	asm_jmp_to(&g.a, j->slow[write ? JIT_SLOW_STORE : JIT_SLOW_LOAD][xmm]);
+	*a = g.a;
+}
+
+void gen_common_accesses(struct asm_buf *a, struct jit *j)
+{
+	for (unsigned n = 0; n < 16; n++)
+		emit_alone(a, j, n & 1, n >> 1 & 3, n >> 3);
 }
