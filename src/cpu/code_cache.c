@@ -60,7 +60,7 @@ struct code_cache {
 	struct memory *memory;
 	struct jit *jit;
 	struct code_cache_users users;
-	_Atomic uint64_t epoch;
+	_Atomic uint64_t epoch, writes;
 	pthread_mutex_t lock; /* what follows */
 	struct page *pages[PAGE_BUCKETS];
 	struct straddler *straddlers[PAGE_BUCKETS];
@@ -353,6 +353,7 @@ void code_cache_drop_page(struct code_cache *c, const uint8_t *host)
 {
 	host = page_of(host);
 	pthread_mutex_lock(&c->lock);
+	atomic_fetch_add(&c->writes, 1);
 	bool any;
 	if (c->jit && jit_is_flat(c->jit)) {
 		any = has_host_page(c, host);
@@ -437,6 +438,11 @@ uint64_t code_cache_epoch(const struct code_cache *c)
 	return atomic_load(&c->epoch);
 }
 
+uint64_t code_cache_writes(const struct code_cache *c)
+{
+	return atomic_load(&c->writes);
+}
+
 _Atomic uint8_t *code_cache_page_flags(struct code_cache *c, const uint8_t *host)
 {
 	unsigned n;
@@ -463,11 +469,19 @@ static bool is_code(struct code_cache *c, const uint8_t *host)
 	return !host || c->users.is_code(c->users.opaque, page_of(host));
 }
 
+/* What was read for the key is still there. A page that is code may have been written to, and made
+ * code again. */
+static bool is_current(struct code_cache *c, const struct code_key *k)
+{
+	return k->writes == atomic_load(&c->writes) && is_code(c, k->host) &&
+	       is_code(c, k->next_page);
+}
+
 /* With the lock held. The block's code; *dropped: others have gone. */
 static const struct interp_code *add(
 	struct code_cache *c, const struct code_key *key, struct interp_code *code, bool *dropped)
 {
-	if (!is_code(c, key->host) || !is_code(c, key->next_page)) {
+	if (!is_current(c, key)) {
 		free(code);
 		return NULL;
 	}
@@ -528,7 +542,7 @@ bool code_cache_add_region(
 	struct region *r = xcalloc(1, sizeof(*r));
 	r->jit = region;
 	pthread_mutex_lock(&c->lock);
-	bool current = is_code(c, key->host);
+	bool current = is_current(c, key);
 	for (unsigned n = 0; n < region->entry_count && current; n++) {
 		const struct jit_entry *e = &region->entries[n];
 		struct code_key at = {key->host + (e->pc - key->pc), NULL, e->pc, key->flags};

@@ -20,6 +20,7 @@ struct code_key {
 	const uint8_t *next_page; /* host page that a straddling block ends in, or NULL */
 	uint64_t pc;
 	uint32_t flags;
+	uint64_t writes; /* code_cache_writes() before the code was read, when some is added */
 };
 
 /* The cache's way to its vCPUs. */
@@ -39,7 +40,8 @@ struct code_cache *code_cache_new(
 	struct memory *memory, struct jit *jit, const struct code_cache_users *users);
 void code_cache_free(struct code_cache *c); /* no vCPU runs any more */
 
-uint64_t code_cache_epoch(const struct code_cache *c); /* grows when blocks are dropped */
+uint64_t code_cache_writes(const struct code_cache *c); /* grows when code is written to */
+uint64_t code_cache_epoch(const struct code_cache *c);	/* grows when blocks are dropped */
 
 /* What is known of a key. */
 struct code_found {
@@ -53,13 +55,13 @@ struct code_found {
 struct code_found code_cache_find(struct code_cache *c, const struct code_key *key);
 
 /* Adds a block, and takes the code. Returns the block's code: another vCPU's when it was faster
- * (then *code is freed). NULL: a page of it was written to since it was prepared; *code is freed,
- * lift again. */
+ * (then *code is freed). NULL: a page was written to since key->writes; *code is freed, lift
+ * again. */
 const struct interp_code *code_cache_add(
 	struct code_cache *c, const struct code_key *key, struct interp_code *code);
 
 /* Adds the entries of a region, whose code is all in the page of key->host; takes the region.
- * false: another vCPU was faster, or the page was written to since it was prepared: it is freed. */
+ * false: another vCPU was faster, or a page was written to since key->writes: it is freed. */
 bool code_cache_add_region(
 	struct code_cache *c, const struct code_key *key, struct jit_region *region);
 

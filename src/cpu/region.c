@@ -176,6 +176,7 @@ const void *vcpu_hot_code(struct vcpu *v)
 	struct error err _error_ = ERROR_INIT;
 	struct code_key key = {.pc = h->pc, .flags = (uint16_t)v->run.context};
 	uint32_t mapping = h->mapping_epoch;
+	key.writes = code_cache_writes(v->group->cache);
 	key.host = vcpu_fetch_pointer(v, h->pc);
 	if (!key.host)
 		return NULL;

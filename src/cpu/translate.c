@@ -115,6 +115,7 @@ static const struct interp_code *make_code(struct vcpu *v, struct code_key *key)
 	unsigned max_insns = BLOCK_MAX_INSNS;
 	for (;;) {
 		struct interp_code *code;
+		key->writes = code_cache_writes(v->group->cache);
 		prepare_page(v, page_of(key->host));
 		if (key->next_page)
 			prepare_page(v, page_of(key->next_page));

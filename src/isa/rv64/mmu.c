@@ -46,8 +46,8 @@ static void mappings_changed(struct rv64_cpu *c, unsigned space)
 
 static uint64_t *code_filter(struct rv64_cpu *c, unsigned space, uint64_t page, uint64_t *bit)
 {
-	uint64_t n = (page >> GUEST_PAGE_SHIFT) * UINT64_C(0x9e3779b97f4a7c15) >> 52;
-	_Static_assert(RV64_CODE_FILTER_BITS == 1 << (64 - 52), "the shift makes a bit's number");
+	uint64_t n = (page >> GUEST_PAGE_SHIFT) * UINT64_C(0x9e3779b97f4a7c15) >> 49;
+	_Static_assert(RV64_CODE_FILTER_BITS == 1 << (64 - 49), "the shift makes a bit's number");
 	*bit = UINT64_C(1) << (n % 64);
 	return &c->spaces[space].code[n / 64];
 }

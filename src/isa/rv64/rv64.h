@@ -36,7 +36,7 @@ enum rv64_irq { RV64_IRQ_SOFTWARE = 1, RV64_IRQ_TIMER = 5, RV64_IRQ_EXTERNAL = 9
 
 /* Sets of TLBs, one per recently used satp value, so that switching back is free. In each, one TLB
  * per mode, so that a system call is a change of pointers. */
-enum { RV64_SPACES = 4, RV64_CODE_FILTER_BITS = 4096 };
+enum { RV64_SPACES = 4, RV64_CODE_FILTER_BITS = 1 << 15 };
 enum rv64_tlb_mode { RV64_TLB_USER, RV64_TLB_SUPERVISOR, RV64_TLB_SUPERVISOR_SUM, RV64_TLB_MODES };
 
 struct rv64_cpu {
