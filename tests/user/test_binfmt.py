@@ -88,9 +88,10 @@ def inside(program, tree):
         f.write(f"#!{program} word\n")
     os.chmod(script, 0o755)
     check("as a script's interpreter", run(script), 7, out=f"{program} word")
-    # In another root there is neither Strata nor /proc.
-    check("in another root", run("chroot", tree, "/program", "word"), 7, out="/program word")
-    check("twice in another root", run("chroot", tree, "/program", "again", "/program"), 7, out="/program once")
+    # In another root there is neither Strata nor /proc; nor what a program that is not static needs.
+    if not os.environ.get("SANITIZED"):
+        check("in another root", run("chroot", tree, "/program", "word"), 7, out="/program word")
+        check("twice in another root", run("chroot", tree, "/program", "again", "/program"), 7, out="/program once")
     check("install again", strata("binfmt", "install", "--credentials"), 0, err="")
     check("with credentials", strata("binfmt", "status"), 0, out="program's")
     check("it runs with credentials", run(program, "word"), 7, out=f"{program} word 1 1 0\n")
