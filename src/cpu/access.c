@@ -8,27 +8,40 @@
 struct target {
 	uint8_t *host; /* NULL: not RAM */
 	gpa_t gpa;     /* when it is not */
+	bool reserved; /* a store is for reserve.c */
 };
 
-/* A store to the page is about to be allowed: code made from it goes. Setting WRITER comes before
- * looking at CODE; code_page_prepare() (translate.c) does the opposite, in one atomic operation
- * each, so that one of the two notices the other. */
+/* A store to the page is about to be allowed: code made from it goes, and reservations in it.
+ * Setting WRITER comes before looking at CODE; vcpu_protect_page() does the opposite, in one atomic
+ * operation each, so that one of the two notices the other. */
 static void page_becomes_writable(struct vcpu *v, const uint8_t *host)
 {
 	struct code_cache *cache = v->group->cache;
 	_Atomic uint8_t *flags = code_cache_page_flags(cache, host);
 	uint8_t wanted = MEMORY_PAGE_WRITER | MEMORY_PAGE_DIRTY;
 	uint8_t old = atomic_load_explicit(flags, memory_order_relaxed);
-	if ((old & wanted) != wanted || (old & MEMORY_PAGE_CODE))
+	if ((old & wanted) != wanted || (old & (MEMORY_PAGE_CODE | MEMORY_PAGE_RESERVED)))
 		old = atomic_fetch_or(flags, wanted);
+	if (old & MEMORY_PAGE_RESERVED)
+		vcpu_break_reservations(v->group, host);
 	if (old & MEMORY_PAGE_CODE) {
 		atomic_fetch_and(flags, (uint8_t)~MEMORY_PAGE_CODE);
 		code_cache_drop_page(cache, host);
 	}
 }
 
+/* What a store to a page with reservations does to them. */
+enum reservations { BREAK, KEEP };
+
+static bool keeps_reservations(struct vcpu *v, const uint8_t *host_page)
+{
+	return atomic_load(code_cache_page_flags(v->group->cache, host_page)) &
+	       MEMORY_PAGE_RESERVED;
+}
+
 /* Translates addr for an access and fills the TLB. false: cpu_head.fault is set. */
-static bool translate(struct vcpu *v, uint64_t addr, enum isa_access access, struct target *out)
+static bool translate(struct vcpu *v, uint64_t addr, enum isa_access access,
+	enum reservations reservations, struct target *out)
 {
 	struct cpu_head *h = v->head;
 	struct isa_mapping m;
@@ -53,7 +66,9 @@ static bool translate(struct vcpu *v, uint64_t addr, enum isa_access access, str
 		.exec = m.executable ? page : TLB_NO_TAG,
 		.addend = (uintptr_t)host_page - page,
 	};
-	if (access == ISA_WRITE) {
+	if (access == ISA_WRITE && reservations == KEEP && keeps_reservations(v, host_page)) {
+		out->reserved = true;
+	} else if (access == ISA_WRITE) {
 		page_becomes_writable(v, host_page);
 		if (!watched)
 			tlb_allow_write(h->tlb, e, page);
@@ -63,13 +78,20 @@ static bool translate(struct vcpu *v, uint64_t addr, enum isa_access access, str
 	return true;
 }
 
-static bool find(struct vcpu *v, uint64_t addr, enum isa_access access, struct target *out)
+static bool find_for(struct vcpu *v, uint64_t addr, enum isa_access access,
+	enum reservations reservations, struct target *out)
 {
 	struct tlb *t = v->head->tlb;
+	out->reserved = false;
 	out->host = access == ISA_READ	  ? tlb_read(t, addr, 1)
 		    : access == ISA_WRITE ? tlb_write(t, addr, 1)
 					  : tlb_exec(t, addr, 1);
-	return out->host || translate(v, addr, access, out);
+	return out->host || translate(v, addr, access, reservations, out);
+}
+
+static bool find(struct vcpu *v, uint64_t addr, enum isa_access access, struct target *out)
+{
+	return find_for(v, addr, access, BREAK, out);
 }
 
 const uint8_t *vcpu_fetch_pointer(struct vcpu *v, uint64_t addr)
@@ -110,7 +132,7 @@ __attribute__((no_sanitize("thread", "alignment"))) static uint64_t read_host(
 	}
 }
 
-__attribute__((no_sanitize("thread", "alignment"))) static void write_host(
+__attribute__((no_sanitize("thread", "alignment"))) void vcpu_write_host(
 	uint8_t *p, unsigned bytes, uint64_t v)
 {
 	switch (bytes) {
@@ -223,17 +245,35 @@ bool vcpu_store(void *cpu, uint64_t addr, unsigned bytes, unsigned mem_flags, ui
 		unsigned first = GUEST_PAGE_BYTES - (addr & (GUEST_PAGE_BYTES - 1));
 		for (unsigned n = 0; n < bytes; n++) {
 			uint8_t *p = n < first ? part[0].host + n : part[1].host + (n - first);
-			write_host(p, 1, value >> (8 * n));
+			vcpu_write_host(p, 1, value >> (8 * n));
 		}
 		return true;
 	}
-	if (!find(v, addr, ISA_WRITE, &part[0]) ||
+	if (!find_for(v, addr, ISA_WRITE, KEEP, &part[0]) ||
 		vcpu_debug_watched(v, addr, bytes, VCPU_WATCH_WRITE))
 		return false;
 	if (!part[0].host)
 		return device_access(v, addr, part[0].gpa, bytes, ISA_WRITE, &value);
-	write_host(part[0].host, bytes, value);
+	if (UNLIKELY(part[0].reserved) && vcpu_store_reserved(v, part[0].host, bytes, value))
+		return true;
+	if (part[0].reserved && !find(v, addr, ISA_WRITE, &part[0]))
+		return false;
+	vcpu_write_host(part[0].host, bytes, value);
 	return true;
+}
+
+uint8_t *vcpu_find_store(struct vcpu *v, uint64_t addr, unsigned bytes, bool *reserved)
+{
+	struct target t;
+	if (misaligned(v->head, addr, bytes, IR_MEM_ALIGNED, ISA_WRITE) ||
+		!find_for(v, addr, ISA_WRITE, KEEP, &t))
+		return NULL;
+	*reserved = t.reserved;
+	if (!t.host)
+		v->head->isa->access_fault(v->head, GVA(addr), ISA_WRITE);
+	else if (vcpu_debug_watched(v, addr, bytes, VCPU_WATCH_WRITE))
+		return NULL;
+	return t.host;
 }
 
 void *vcpu_atomic(void *cpu, uint64_t addr, unsigned bytes, bool write)

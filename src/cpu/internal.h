@@ -110,6 +110,7 @@ struct vcpu_group {
 	uint32_t hot;		  /* entries of a block before it is compiled */
 	struct vcpu_timer timer;
 	struct vcpu_debug debug;
+	pthread_mutex_t reserve_lock; /* reserve.c; the last lock that is taken */
 	pthread_mutex_t request_lock; /* for vcpu_work.left to become 0 */
 	pthread_cond_t request_done;
 	bool spin; /* the host has CPUs enough for one that waits to stay awake a little */
@@ -145,6 +146,9 @@ static inline bool vcpu_code_changed(const struct vcpu *v)
 /* translate.c: the code for head->pc, or NULL: cpu_head.fault is set, or code or mappings have
  * changed and the caller is to begin afresh. */
 const struct interp_jump *vcpu_find_code(struct vcpu *v);
+/* No CPU stores to the RAM page unnoticed from here on; flag: MEMORY_PAGE_CODE or _RESERVED, which
+ * is set. May wait for other vCPUs: what was known of mappings is to be looked up afresh. */
+void vcpu_protect_page(struct vcpu *v, uint8_t *page, uint8_t flag);
 /* The bytes of guest code at `from`, read once. */
 void vcpu_copy_code(uint8_t *to, const uint8_t *from, size_t n);
 
@@ -187,6 +191,19 @@ bool vcpu_store_flat(void *cpu, uint64_t addr, unsigned bytes, unsigned mem_flag
 void *vcpu_atomic_flat(void *cpu, uint64_t addr, unsigned bytes, bool write);
 /* Host address of the byte at addr when it is RAM; NULL: cpu_head.fault is set. */
 const uint8_t *vcpu_fetch_pointer(struct vcpu *v, uint64_t addr);
+
+/* The host address of an aligned store: NULL, and cpu_head.fault is set. *reserved: nothing is to
+ * be stored there but through reserve.c. */
+uint8_t *vcpu_find_store(struct vcpu *v, uint64_t addr, unsigned bytes, bool *reserved);
+void vcpu_write_host(uint8_t *p, unsigned bytes, uint64_t v);
+
+/* reserve.c: of struct cpu_env. */
+bool vcpu_load_reserved(void *cpu, uint64_t addr, unsigned bytes, uint64_t *value);
+bool vcpu_store_conditional(void *cpu, uint64_t addr, unsigned bytes, uint64_t value, bool *done);
+/* All reservations in the page go: it is about to be stored to directly. */
+void vcpu_break_reservations(struct vcpu_group *g, const uint8_t *page);
+/* A store within a page that has reservations. false: it has none any more, and nothing is done. */
+bool vcpu_store_reserved(struct vcpu *v, uint8_t *p, unsigned bytes, uint64_t value);
 
 /* timer.c */
 void vcpu_timer_init(struct vcpu_timer *t);

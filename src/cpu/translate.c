@@ -23,34 +23,38 @@ static void protect_page(void *opaque, void *state)
 		tlb_protect(&h->tlbs[n], opaque);
 }
 
-/* No CPU may store to the page unnoticed from here on. The first vCPU that comes revokes the
- * others' direct stores and waits for it; those who come meanwhile wait, serving such requests. */
-static void prepare_page(struct vcpu *v, uint8_t *page)
+/* The first vCPU that comes revokes the others' direct stores and waits for it; those who come
+ * meanwhile wait, serving such requests. */
+void vcpu_protect_page(struct vcpu *v, uint8_t *page, uint8_t flag)
 {
-	if (v->head->flat) {
-		v->group->space.make_code(v->group->space.opaque, page);
-		return;
-	}
 	_Atomic uint8_t *flags = code_cache_page_flags(v->group->cache, page);
 	uint8_t old = atomic_load(flags);
 	for (;;) {
-		if (old & MEMORY_PAGE_CODE_PENDING) {
+		if (old & MEMORY_PAGE_PENDING) {
 			vcpu_serve_requests(v);
 			sched_yield();
 			old = atomic_load(flags);
 			continue;
 		}
-		if (old & MEMORY_PAGE_CODE)
+		/* RESERVED and WRITER: he who came between is about to take RESERVED away. */
+		if ((old & flag) && (flag == MEMORY_PAGE_CODE || !(old & MEMORY_PAGE_WRITER)))
 			return;
-		uint8_t pending = (old | MEMORY_PAGE_CODE | MEMORY_PAGE_CODE_PENDING) &
-				  (uint8_t)~MEMORY_PAGE_WRITER;
+		uint8_t pending = (old | flag | MEMORY_PAGE_PENDING) & (uint8_t)~MEMORY_PAGE_WRITER;
 		if (atomic_compare_exchange_weak(flags, &old, pending))
 			break;
 	}
 	if (old & MEMORY_PAGE_WRITER)
 		vcpu_run_on_each(
 			v->group->vcpus, atomic_load(&v->group->count), protect_page, page);
-	atomic_fetch_and(flags, (uint8_t)~MEMORY_PAGE_CODE_PENDING);
+	atomic_fetch_and(flags, (uint8_t)~MEMORY_PAGE_PENDING);
+}
+
+static void prepare_page(struct vcpu *v, uint8_t *page)
+{
+	if (v->head->flat)
+		v->group->space.make_code(v->group->space.opaque, page);
+	else
+		vcpu_protect_page(v, page, MEMORY_PAGE_CODE);
 }
 
 /* The guest's bytes, read once: another CPU may be writing them. */

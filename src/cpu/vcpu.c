@@ -105,6 +105,7 @@ struct vcpu_group *vcpu_group_make(const struct isa *isa, struct memory *memory)
 		memory, g->jit, &(struct code_cache_users){g, is_code, oldest_epoch, code_dropped});
 	vcpu_timer_init(&g->timer);
 	pthread_mutex_init(&g->debug.lock, NULL);
+	pthread_mutex_init(&g->reserve_lock, NULL);
 	pthread_mutex_init(&g->request_lock, NULL);
 	pthread_cond_init(&g->request_done, NULL);
 	g->spin = sysconf(_SC_NPROCESSORS_ONLN) > 1;
@@ -145,6 +146,7 @@ void vcpu_group_free(struct vcpu_group *g)
 	for (unsigned n = 0; n < g->count; n++)
 		vcpu_free(g->vcpus[n]);
 	pthread_mutex_destroy(&g->debug.lock);
+	pthread_mutex_destroy(&g->reserve_lock);
 	pthread_mutex_destroy(&g->request_lock);
 	pthread_cond_destroy(&g->request_done);
 	free(g);
@@ -189,6 +191,8 @@ int vcpu_new(struct vcpu_group *g, unsigned id, struct vcpu **out, struct error 
 		.load = flat ? vcpu_load_flat : vcpu_load,
 		.store = flat ? vcpu_store_flat : vcpu_store,
 		.atomic = flat ? vcpu_atomic_flat : vcpu_atomic,
+		.load_reserved = vcpu_load_reserved,
+		.store_conditional = vcpu_store_conditional,
 	};
 	v->head->flat = flat;
 	v->head->memory = g->memory;

@@ -68,7 +68,7 @@ struct interp_result interp_rmw(
 	return (struct interp_result){old, true};
 }
 
-static bool exchange(void *p, unsigned bytes, uint64_t *expected, uint64_t desired)
+bool interp_compare_exchange(void *p, unsigned bytes, uint64_t *expected, uint64_t desired)
 {
 	if (bytes == 4) {
 		uint32_t e = (uint32_t)*expected;
@@ -90,7 +90,7 @@ struct interp_result interp_cmpxchg(
 	void *p = host_address(cpu, addr, bytes, true);
 	if (!p)
 		return (struct interp_result){0, false};
-	exchange(p, bytes, &expected, desired);
+	interp_compare_exchange(p, bytes, &expected, desired);
 	return (struct interp_result){expected, true};
 }
 
@@ -99,7 +99,7 @@ struct interp_result interp_load_reserved(void *cpu, uint64_t addr, unsigned byt
 	struct cpu_head *h = cpu;
 	if (h->flat)
 		return interp_load_reserved_flat(h, addr, bytes);
-	h->reservation.host = NULL;
+	cpu_forget_reservation(h);
 	void *p = host_address(h, addr, bytes, false);
 	if (!p)
 		return (struct interp_result){0, false};
@@ -112,14 +112,19 @@ struct interp_result interp_load_reserved(void *cpu, uint64_t addr, unsigned byt
 	return (struct interp_result){v, true};
 }
 
-/* Succeeds when memory still holds what the load-reserved read there. A store of the same value by
- * another CPU in between goes unnoticed; architectures with LR/SC let software rely on less only
- * in sequences that cannot tell. */
+/* Succeeds when memory still holds what the load-reserved read there. That is exact when nothing
+ * else was read or written in between: then both happen now. For other sequences lifters use
+ * env.load_reserved. */
 struct interp_result interp_store_conditional(void *cpu, uint64_t addr, unsigned bytes, uint64_t v)
 {
 	struct cpu_head *h = cpu;
 	if (h->flat)
 		return interp_store_conditional_flat(h, addr, bytes, v);
+	if (UNLIKELY(atomic_load_explicit(&h->reservation.watched, memory_order_relaxed))) {
+		bool stored;
+		bool ok = h->env->store_conditional(h, addr, bytes, v, &stored);
+		return (struct interp_result){!stored, ok};
+	}
 	/* The access must be allowed even when the reservation is gone: it faults first. */
 	void *p = host_address(h, addr, bytes, true);
 	if (!p)
@@ -127,6 +132,6 @@ struct interp_result interp_store_conditional(void *cpu, uint64_t addr, unsigned
 	bool mine = h->reservation.host == p && h->reservation.bytes == bytes;
 	uint64_t expected = h->reservation.value;
 	h->reservation.host = NULL;
-	bool done = mine && exchange(p, bytes, &expected, v);
+	bool done = mine && interp_compare_exchange(p, bytes, &expected, v);
 	return (struct interp_result){!done, true};
 }

@@ -102,7 +102,7 @@ struct interp_result interp_load_reserved_flat(struct cpu_head *h, uint64_t addr
 {
 	uint64_t v;
 	uint32_t word;
-	h->reservation.host = NULL;
+	cpu_forget_reservation(h);
 	if (!aligned(h, addr, bytes, ISA_READ))
 		return failed;
 	if (bytes == 4) {

@@ -132,6 +132,8 @@ bool interp_store_slow(void *cpu, uint64_t addr, unsigned bytes, unsigned mem_fl
 struct interp_result interp_rmw(void *cpu, uint64_t addr, enum ir_rmw op, unsigned bytes, uint64_t b);
 struct interp_result interp_cmpxchg(void *cpu, uint64_t addr, unsigned bytes, uint64_t expected,
 	uint64_t desired);
+/* On host memory; *expected becomes what was there. */
+bool interp_compare_exchange(void *p, unsigned bytes, uint64_t *expected, uint64_t desired);
 struct interp_result interp_load_reserved(void *cpu, uint64_t addr, unsigned bytes);
 struct interp_result interp_store_conditional(void *cpu, uint64_t addr, unsigned bytes, uint64_t v);
 /* atomic_flat.c: the same when cpu_head.flat; the others call them. */

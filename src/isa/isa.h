@@ -40,6 +40,13 @@ struct cpu_env {
 	/* Host address for one atomic access, naturally aligned; NULL: cpu_head.fault is set.
 	 * write: the page counts as written before this returns, so use the pointer at once. */
 	void *(*atomic)(void *cpu, uint64_t addr, unsigned bytes, bool write);
+	/* A load-reserved whose store-conditional is to fail when another CPU has stored there in
+	 * between, whatever it stored: for sequences that can tell (STOREC compares values). Slow.
+	 */
+	bool (*load_reserved)(void *cpu, uint64_t addr, unsigned bytes, uint64_t *value);
+	/* The store-conditional while reservation.watched is set. */
+	bool (*store_conditional)(
+		void *cpu, uint64_t addr, unsigned bytes, uint64_t value, bool *done);
 };
 
 /* Temporaries of one block that an executor keeps in memory. A guest instruction must need fewer
@@ -69,10 +76,13 @@ struct cpu_head {
 		bool pending;
 		uint64_t cause, value;
 	} fault;
-	/* Load-reserved: the address (host) and the value that STOREC compares; NULL: none. */
+	/* Load-reserved. host: the address whose value STOREC compares. watched: the address, of
+	 * env.load_reserved, that nobody must have stored to; others may take it away. NULL: none;
+	 * at most one is set. */
 	struct {
 		void *host;
 		uint64_t value;
+		_Atomic(uint8_t *) watched; /* [any thread] */
 		uint8_t bytes;
 		gva_t addr;
 	} reservation;
@@ -188,6 +198,12 @@ struct isa {
 	unsigned (*disassemble)(const uint8_t *code, size_t bytes, uint64_t pc, struct strbuf *out);
 	const struct isa_debug *debug; /* or NULL */
 };
+
+static inline void cpu_forget_reservation(struct cpu_head *h)
+{
+	h->reservation.host = NULL;
+	atomic_store_explicit(&h->reservation.watched, NULL, memory_order_relaxed);
+}
 
 /* Makes t the current TLB; also after its entries may have moved. */
 static inline void cpu_use_tlb(struct cpu_head *h, struct tlb *t)

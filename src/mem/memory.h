@@ -28,8 +28,9 @@ enum memory_page_flag {
 	MEMORY_PAGE_CODE = 1,  /* translated code was made from it: a CPU's store must be noticed */
 	MEMORY_PAGE_DIRTY = 2, /* written since the flag was last cleared, where tracking is on */
 	/* The translation back end's own: */
-	MEMORY_PAGE_WRITER = 4,	      /* some CPU's TLB may let it store directly */
-	MEMORY_PAGE_CODE_PENDING = 8, /* becoming code: direct stores are being revoked */
+	MEMORY_PAGE_WRITER = 4,	   /* some CPU's TLB may let it store directly */
+	MEMORY_PAGE_PENDING = 8,   /* direct stores are being revoked */
+	MEMORY_PAGE_RESERVED = 16, /* holds reservations that any store ends */
 };
 
 struct memory_region {

@@ -56,7 +56,7 @@ bool user_frame_push(
 		return false;
 	if (t->altstack.flags & (uint32_t)AUTODISARM)
 		memset(&t->altstack, 0, sizeof(t->altstack));
-	c->head.reservation.host = NULL;
+	cpu_forget_reservation(&c->head);
 	c->x[1] = t->process->sigreturn;
 	c->x[2] = sp;
 	c->x[10] = (uint64_t)sig;
@@ -80,7 +80,7 @@ int user_frame_pop(struct user_thread *t)
 	memcpy(c->x + 1, f.uc.x, sizeof(f.uc.x));
 	memcpy(c->f, f.uc.f, sizeof(f.uc.f));
 	rv64_set_fcsr(c, f.uc.fcsr);
-	c->head.reservation.host = NULL;
+	cpu_forget_reservation(&c->head);
 	if (!(f.uc.stack.flags & SS_DISABLE)) {
 		t->altstack.sp = f.uc.stack.sp;
 		t->altstack.size = f.uc.stack.size;

@@ -206,7 +206,7 @@ static void set_child(struct rv64_cpu *c, uint64_t flags, uint64_t stack, uint64
 {
 	c->head.pc += 4;
 	c->head.fault.pending = false;
-	c->head.reservation.host = NULL;
+	cpu_forget_reservation(&c->head);
 	c->x[10] = 0;
 	if (stack)
 		c->x[2] = stack;

@@ -67,6 +67,7 @@ enum frm_class { FRM_COMMON, FRM_RMM, FRM_RESERVED };
 	X(FENCE_I, fence_i, 0, 0)                                                                  \
 	X(SFENCE_VMA, sfence_vma, 3, 0)                                                            \
 	X(CBO_CHECK, cbo_check, 1, IR_HELPER_FAULT)                                                \
+	X(LOAD_RESERVED, load_reserved, 2, IR_HELPER_FAULT)                                        \
 	X(CLMUL, clmul, 2, IR_HELPER_PURE)                                                         \
 	X(CLMULH, clmulh, 2, IR_HELPER_PURE)                                                       \
 	X(CLMULR, clmulr, 2, IR_HELPER_PURE)

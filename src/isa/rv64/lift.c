@@ -78,6 +78,8 @@ int rv64_lift(struct ir_func *f, uint16_t flags, const uint8_t *bytes, size_t by
 		if (alone && insns)
 			break;
 		ir_insn(f, l.pc, i.bytes);
+		l.ahead_bytes = byte_count - MIN(byte_count, at + i.bytes);
+		l.ahead = bytes + byte_count - l.ahead_bytes;
 		if (legal)
 			rv64_rows[i.row].lift(&l, &i);
 		else

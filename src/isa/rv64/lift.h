@@ -14,6 +14,9 @@ struct rv64_lift {
 	uint32_t flags; /* translation flags */
 	bool fs_dirty;	/* FS is known to be dirty here */
 	bool ended;	/* the block has its terminator */
+	/* The code behind the current instruction, as far as it is known. */
+	const uint8_t *ahead;
+	size_t ahead_bytes;
 };
 
 #define LIFT(name) void rv64_lift_##name(struct rv64_lift *l, const struct rv64_insn *i)

@@ -137,7 +137,7 @@ uint64_t rv64_helper_sret(void *cpu, uint64_t a, uint64_t b, uint64_t c)
 		s->sstatus |= SSTATUS_SIE;
 	s->sstatus |= SSTATUS_SPIE;
 	/* As on entry: whoever runs next has loaded nothing yet (3.3.2 allows it). */
-	s->head.reservation.host = NULL;
+	cpu_forget_reservation(&s->head);
 	rv64_mmu_mode_changed(s);
 	rv64_check_interrupts(s);
 	return s->sepc;

@@ -106,7 +106,7 @@ void rv64_reset(struct rv64_cpu *c, uint64_t pc, uint64_t hart_id, uint64_t opaq
 	rv64_set_frm(c, 0);
 	fpu_set_flags(&c->head, 0);
 	c->head.fault.pending = false;
-	c->head.reservation.host = NULL;
+	cpu_forget_reservation(&c->head);
 	rv64_mmu_init(c);
 	c->head.pc = pc;
 	c->x[10] = hart_id;
@@ -156,7 +156,7 @@ static void settle(struct rv64_cpu *c, uint64_t sip, uint32_t fcsr, struct state
 	atomic_store(&c->sip, sip & IRQ_ALL & ~IRQ_BIT(RV64_IRQ_TIMER));
 	/* The flags go to memory only: this is not the vCPU's thread. */
 	rv64_set_fcsr(c, fcsr);
-	c->head.reservation.host = NULL;
+	cpu_forget_reservation(&c->head);
 	c->head.fault.pending = false;
 	rv64_mmu_init(c);
 	rv64_set_stimecmp(c, c->stimecmp); /* starts the timer, and sets its line */

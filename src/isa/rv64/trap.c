@@ -41,7 +41,7 @@ static void enter(struct rv64_cpu *c, uint64_t cause, uint64_t value, uint64_t p
 	c->sstatus &= ~SSTATUS_SIE;
 	c->priv = RV64_SUPERVISOR;
 	/* A handler's own LR/SC must not complete the interrupted one's. */
-	c->head.reservation.host = NULL;
+	cpu_forget_reservation(&c->head);
 	c->head.pc = pc;
 	rv64_mmu_mode_changed(c);
 }

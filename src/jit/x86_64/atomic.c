@@ -126,6 +126,7 @@ static void store_conditional(struct gen *g, struct atomic *x)
 	asm_lea(&g->a, 8, RAX, place(x));
 	asm_alu_mem(&g->a, 8, ALU_CMP, RAX, HEAD_MEM(reservation.host));
 	asm_store_imm(&g->a, 8, HEAD_MEM(reservation.host), 0);
+	asm_store_imm(&g->a, 8, HEAD_MEM(reservation.watched), 0);
 	asm_mov_imm_flags(&g->a, x->dst, 1);
 	uint8_t *other = asm_jcc(&g->a, CC_NE);
 	asm_rm(&g->a, 1, 0x80, ALU_CMP, HEAD_MEM(reservation.bytes));

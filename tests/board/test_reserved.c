@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+// Load-reserved and store-conditional are not deceived by a value that is back again.
+#include "guest_run.h"
+
+static void two_harts(void)
+{
+	run_guest(getenv("GUEST_RESERVED"), 2, 13);
+}
+static void four_harts(void)
+{
+	run_guest(getenv("GUEST_RESERVED"), 4, 15);
+}
+
+int main(void)
+{
+	if (!getenv("GUEST_RESERVED")) {
+		printf("1..0 # SKIP no compiler for riscv64\n");
+		return 0;
+	}
+	RUN(two_harts);
+	RUN(four_harts);
+	return tap_done();
+}
