@@ -12,6 +12,12 @@
 
 #include "user/syscalls.h"
 
+/* Newer than some headers. */
+#ifndef PR_SET_MDWE
+#define PR_SET_MDWE 65
+#define PR_GET_MDWE 66
+#endif
+
 /* --- processes --- */
 int64_t user_sys_exit(struct user_thread *t, const uint64_t a[6])
 {
@@ -105,7 +111,11 @@ int64_t user_sys_prctl(struct user_thread *t, const uint64_t a[6])
 	case PR_SET_SYSCALL_USER_DISPATCH:
 	case PR_MPX_ENABLE_MANAGEMENT:
 	case PR_MPX_DISABLE_MANAGEMENT:
+	case PR_SET_MDWE: /* the translator writes code */
+	case PR_GET_MDWE:
 		return -EINVAL;
+	case PR_GET_TID_ADDRESS:
+		return user_write(a[1], &t->clear_tid, sizeof(t->clear_tid));
 	case PR_SET_MM:
 		return -EPERM;
 	default:

@@ -159,6 +159,10 @@ static void raw(void)
 	show("half a thread",
 		syscall(SYS_clone, CLONE_THREAD | CLONE_VM, child_stack + 1024, 0, 0, 0));
 	show("clone3 of nothing", syscall(SYS_clone3, NULL, 0));
+	uint64_t tid_at = 0;
+	syscall(SYS_set_tid_address, &tid_cleared);
+	show("get tid address", prctl(PR_GET_TID_ADDRESS, &tid_at));
+	printf("tid address %d\n", tid_at == (uint64_t)&tid_cleared);
 	show("tid address", syscall(SYS_set_tid_address, NULL) == getpid() ? 0 : 1);
 	show("affinity", syscall(SYS_sched_setaffinity, 0, 8, 8) < 0 ? 0 : 1);
 }
