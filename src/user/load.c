@@ -12,8 +12,9 @@
 
 #include "user/internal.h"
 #include "wire/elf_file.h"
+#include "wire/script_line.h"
 
-enum { SCRIPT_DEPTH = 5, SCRIPT_LINE = 256 };
+enum { SCRIPT_DEPTH = 5 };
 #define STACK_MIN (1 * MiB)
 #define STACK_MAX (1 * GiB)
 
@@ -29,24 +30,14 @@ void user_program_done(struct user_program *g)
 	*g = (struct user_program){.fd = -1};
 }
 
-/* `#!interpreter [one argument]`: the words go in front of the script's path. */
-static int read_script(struct user_program *g, char *line, const char *script, struct error *err)
+/* The interpreter and its argument go in front of the script's path. */
+static void add_interpreter(
+	struct user_program *g, const struct script_line *line, const char *script)
 {
-	char *end = strchr(line, '\n');
-	if (end)
-		*end = 0;
-	char *s = line + 2 + strspn(line + 2, " \t");
-	size_t n = strcspn(s, " \t");
-	char *arg = s + n + strspn(s + n, " \t");
-	s[n] = 0;
-	for (size_t len = strlen(arg); len && strchr(" \t\r", arg[len - 1]);)
-		arg[--len] = 0;
-	if (!*s)
-		return error_set(err, ENOEXEC, "%s: no interpreter in its first line", script);
 	VEC(char *) words = {0};
-	vec_push(&words, xstrdup(s));
-	if (*arg)
-		vec_push(&words, xstrdup(arg));
+	vec_push(&words, xstrdup(line->interpreter));
+	if (*line->argument)
+		vec_push(&words, xstrdup(line->argument));
 	vec_push(&words, xstrdup(script));
 	/* The words of an outer script follow, but for its own name, which is this path. */
 	for (size_t i = 0; i < g->args.len; i++) {
@@ -60,7 +51,6 @@ static int read_script(struct user_program *g, char *line, const char *script, s
 	g->args.len = words.len;
 	g->args.cap = words.cap;
 	g->args_taken = 1;
-	return 0;
 }
 
 /* 1: it is a script, and `name` its interpreter; 0: found; -errno. */
@@ -81,7 +71,8 @@ static int look_at(struct user_process *p, struct user_program *g, int dirfd, co
 		return error_errno(err, errno, "%s", name);
 	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
 		return error_errno(err, EACCES, "%s", name);
-	char link[40], head[SCRIPT_LINE + 1];
+	char link[40], head[SCRIPT_LINE_BYTES];
+	struct script_line line;
 	/* The descriptor, not the path: nobody can put another file there now. */
 	int64_t code =
 		USER_CALL(SYS_faccessat2, fd, (uintptr_t) "", X_OK, AT_EACCESS | AT_EMPTY_PATH);
@@ -95,15 +86,15 @@ static int look_at(struct user_process *p, struct user_program *g, int dirfd, co
 	real[MAX(n, 0)] = 0;
 	g->path = xstrdup(n > 0 ? real : path.text);
 	g->guest_path = xstrdup(user_path_to_guest(p, g->path));
-	n = pread(fd, head, SCRIPT_LINE, 0);
+	n = pread(fd, head, sizeof(head), 0);
 	if (n < 0)
 		return error_errno(err, errno, "%s", name);
-	head[n] = 0;
-	if (n > 2 && head[0] == '#' && head[1] == '!') {
-		r = read_script(g, head, name, err);
-		if (r < 0)
-			return r;
-		snprintf(interpreter, SCRIPT_LINE, "%s", g->args.items[0]);
+	r = script_line_read(head, (size_t)n, &line);
+	if (r == -ENOEXEC)
+		return error_set(err, ENOEXEC, "%s: no interpreter in its first line", name);
+	if (r == 0) {
+		add_interpreter(g, &line, name);
+		memcpy(interpreter, line.interpreter, sizeof(line.interpreter));
 		return 1;
 	}
 	if (n < (ssize_t)sizeof(Elf64_Ehdr) || !elf_magic(head, (size_t)n))
@@ -119,11 +110,11 @@ static int look_at(struct user_process *p, struct user_program *g, int dirfd, co
 int user_program_find(struct user_process *p, int dirfd, const char *path, unsigned flags,
 	struct user_program *out, struct error *err)
 {
-	char interpreter[SCRIPT_LINE] = "";
+	char interpreter[SCRIPT_LINE_BYTES] = "";
 	const char *name = path;
 	*out = (struct user_program){.fd = -1};
 	for (unsigned depth = 0; depth <= SCRIPT_DEPTH; depth++) {
-		char next[SCRIPT_LINE];
+		char next[SCRIPT_LINE_BYTES];
 		int r = look_at(p, out, dirfd, name, flags, next, err);
 		if (r <= 0) {
 			if (r < 0)

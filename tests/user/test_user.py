@@ -5,6 +5,7 @@ under qemu-riscv64 (or print what NAME.expected says, where QEMU is no oracle). 
 import os
 import re
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -13,6 +14,9 @@ HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "programs")
 STRATA = os.environ["STRATA"]
 CC = "riscv64-linux-gnu-gcc"
 LIBRARIES = "/usr/riscv64-linux-gnu"
+# A sanitizer's own handlers would undo what a program is started with.
+HANDLED = "".join(f":handle_{s}=0" for s in ("segv", "sigbus", "sigfpe", "sigill", "abort"))
+ENVIRONMENT = {**os.environ, "LC_ALL": "C", "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + HANDLED}
 count = failed = 0
 
 
@@ -29,12 +33,9 @@ def report(name, problem=None, skip=None):
 def run(command, directory, **env):
     """Status and output. A process that hangs is a failure, not the end."""
     os.makedirs(directory)
-    # A sanitizer's own handlers would undo what a program is started with.
-    sanitizer = os.environ.get("ASAN_OPTIONS", "")
-    sanitizer += "".join(f":handle_{s}=0" for s in ("segv", "sigbus", "sigfpe", "sigill", "abort"))
     try:
         p = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60,
-                           env={**os.environ, "DIR": directory, "LC_ALL": "C", "ASAN_OPTIONS": sanitizer, **env})
+                           env={**ENVIRONMENT, "DIR": directory, **env})
         return p.returncode, p.stdout.decode(errors="replace"), p.stderr.decode(errors="replace")
     except subprocess.TimeoutExpired as e:
         return "timeout", (e.stdout or b"").decode(errors="replace"), ""
@@ -163,6 +164,34 @@ int main(int argc, char **argv)
     report("--strace", "\n".join(["missing: " + w for w in missing] + lines) if missing else None)
 
 
+def test_damaged(tmp):
+    """ELF files with a bad word: they end with a status or by a fault of the program's, not of ours."""
+    with open(os.path.join(tmp, "say"), "rb") as f:
+        good = f.read()
+    headers, count = struct.unpack_from("<Q", good, 32)[0], struct.unpack_from("<H", good, 56)[0]
+    fields = [("<H", 16), ("<Q", 24), ("<Q", 32), ("<H", 54), ("<H", 56)]
+    for n in range(count):
+        fields += [(kind, headers + 56 * n + at) for kind, at in
+                   (("<I", 0), ("<I", 4), ("<Q", 8), ("<Q", 16), ("<Q", 32), ("<Q", 40), ("<Q", 48))]
+    bad, path, runs = [], os.path.join(tmp, "damaged"), 0
+    for kind, at in fields:
+        for value in (0, 1, 0xfff, 0x8001, 1 << 31, 1 << 38, (1 << 47) + 5, 1 << 63, (1 << 64) - 0x1000):
+            value &= (1 << 8 * struct.calcsize(kind)) - 1
+            data = bytearray(good)
+            struct.pack_into(kind, data, at, value)
+            with open(path, "wb") as f:
+                f.write(data)
+            os.chmod(path, 0o755)
+            p = subprocess.run(process("--strace", path), capture_output=True, timeout=60, stdin=subprocess.DEVNULL,
+                               env={**ENVIRONMENT, "SAY": "x"})
+            runs += 1
+            faulted = p.returncode < 0 and b"--- SIG" in p.stderr
+            said = p.returncode in (125, 126) and b"strata: " in p.stderr
+            if b"Sanitizer" in p.stderr or not (faulted or said or p.returncode in (7, 127)):
+                bad.append(f"{kind} at {at} = {value:#x}: status {p.returncode} {p.stderr[-300:]}")
+    report(f"damaged programs: {runs}", "\n".join(bad) or None)
+
+
 def test_root(tmp):
     """--root: what is found where."""
     source = os.path.join(tmp, "cat.c")
@@ -255,6 +284,7 @@ def main():
     with tempfile.TemporaryDirectory(prefix="strata-user-") as tmp:
         test_programs(tmp)
         test_command(tmp)
+        test_damaged(tmp)
         test_root(tmp)
     print(f"1..{count}")
     return 1 if failed else 0
