@@ -65,8 +65,8 @@ struct code_cache {
 	struct page *pages[PAGE_BUCKETS];
 	struct straddler *straddlers[PAGE_BUCKETS];
 	struct dropped *limbo_first, **limbo_last; /* in order of dropped_at */
-	uint64_t bytes;	  /* of blocks and interpreted code, without limbo */
-	unsigned hand[2]; /* the bucket to lose its code next: interpreted, compiled */
+	uint64_t bytes; /* of blocks and interpreted code, without limbo */
+	unsigned hand;	/* the bucket to lose its interpreted code next */
 };
 
 static uint64_t mix(uint64_t v)
@@ -229,17 +229,15 @@ static void drop_page(struct code_cache *c, struct page **pp, uint64_t epoch)
 	free(p);
 }
 
-static uint64_t drop_compiled(struct code_cache *c, struct block *b, uint64_t epoch)
+static void drop_compiled(struct code_cache *c, struct block *b, uint64_t epoch)
 {
 	if (!b->native)
-		return 0;
-	uint64_t bytes = b->region->jit->bytes / b->region->jit->entry_count;
+		return;
 	to_limbo(c, NULL, b->region, epoch);
 	b->native = NULL;
 	b->region = NULL;
 	if (b->code)
 		interp_hot_after(b->code->code, ENTRIES_TO_COMPILE_AGAIN);
-	return bytes;
 }
 
 static void drop_interpreted(struct code_cache *c, struct page *p, struct block *b, uint64_t epoch)
@@ -253,18 +251,17 @@ static void drop_interpreted(struct code_cache *c, struct page *p, struct block 
 }
 
 /* Interpreted code is linked to interpreted code of its page, compiled code to compiled code:
- * either may go without the other. Returns bytes of compiled code. */
-static uint64_t drop_part(struct code_cache *c, struct page **pp, bool compiled, uint64_t epoch)
+ * either may go without the other. */
+static void drop_part(struct code_cache *c, struct page **pp, bool compiled, uint64_t epoch)
 {
 	struct page *p = *pp;
 	unsigned left = 0, capacity = PAGE_MIN_BLOCKS;
-	uint64_t bytes = 0;
 	for (unsigned n = 0; n < p->capacity; n++) {
 		struct block *b = &p->blocks[n];
 		if (!b->used)
 			continue;
 		if (compiled)
-			bytes += drop_compiled(c, b, epoch);
+			drop_compiled(c, b, epoch);
 		else
 			drop_interpreted(c, p, b, epoch);
 		b->used = b->code || b->native;
@@ -272,13 +269,12 @@ static uint64_t drop_part(struct code_cache *c, struct page **pp, bool compiled,
 	}
 	if (!left) {
 		drop_page(c, pp, epoch);
-		return bytes;
+		return;
 	}
 	p->count = (uint16_t)left;
 	while (4 * left > 3 * capacity)
 		capacity *= 2;
 	set_capacity(c, p, capacity); /* and what was moved is found again */
-	return bytes;
 }
 
 static uint64_t new_epoch(struct code_cache *c)
@@ -286,21 +282,42 @@ static uint64_t new_epoch(struct code_cache *c)
 	return atomic_fetch_add(&c->epoch, 1) + 1;
 }
 
-/* Pages in turn, which their hash has put in no order, lose what is interpreted of them or what is
- * compiled, until the bytes have gone. */
-static void make_room(struct code_cache *c, bool compiled, uint64_t bytes)
+/* Pages in turn, which their hash has put in no order, lose what is interpreted of them. */
+static void drop_some_interpreted(struct code_cache *c)
 {
-	unsigned *hand = &c->hand[compiled];
-	uint64_t epoch = new_epoch(c), before = c->bytes, gone = 0;
-	for (unsigned n = 0; n < PAGE_BUCKETS && gone < bytes; n++) {
-		*hand = (*hand + 1) % PAGE_BUCKETS;
-		for (struct page **p = &c->pages[*hand], *page; (page = *p);) {
-			uint64_t code = drop_part(c, p, compiled, epoch);
-			gone = compiled ? gone + code : before - c->bytes;
+	uint64_t epoch = new_epoch(c), before = c->bytes;
+	for (unsigned n = 0; n < PAGE_BUCKETS && before - c->bytes < CACHE_SPARE_BYTES; n++) {
+		c->hand = (c->hand + 1) % PAGE_BUCKETS;
+		for (struct page **p = &c->pages[c->hand], *page; (page = *p);) {
+			drop_part(c, p, false, epoch);
 			if (*p == page)
 				p = &page->next;
 		}
 	}
+}
+
+static bool has_code_in(const struct page *p, const uint8_t *low, const uint8_t *high)
+{
+	for (unsigned n = 0; n < p->capacity; n++) {
+		const struct block *b = &p->blocks[n];
+		if (b->used && b->native && b->region->jit->code >= low &&
+			b->region->jit->code < high)
+			return true;
+	}
+	return false;
+}
+
+/* Pages with compiled code between the two lose all of it. */
+static void drop_compiled_in(struct code_cache *c, const uint8_t *low, const uint8_t *high)
+{
+	uint64_t epoch = new_epoch(c);
+	for (unsigned n = 0; n < PAGE_BUCKETS; n++)
+		for (struct page **p = &c->pages[n], *page; (page = *p);) {
+			if (has_code_in(page, low, high))
+				drop_part(c, p, true, epoch);
+			if (*p == page)
+				p = &page->next;
+		}
 }
 
 static void drop_everything(struct code_cache *c)
@@ -379,12 +396,20 @@ void code_cache_drop_all(struct code_cache *c)
 
 void code_cache_make_room(struct code_cache *c)
 {
+	const uint8_t *low = NULL, *high = (const uint8_t *)UINTPTR_MAX;
 	pthread_mutex_lock(&c->lock);
-	/* When flat, compiled code is linked to code of any page. */
-	make_room(c, true, jit_is_flat(c->jit) ? UINT64_MAX : jit_bytes(c->jit) / 4);
+	size_t before = jit_bytes(c->jit);
 	free_limbo(c, c->users.oldest_epoch(c->users.opaque));
+	bool dropped = jit_bytes(c->jit) > before - before / 8;
+	if (dropped) {
+		/* When flat, compiled code is linked to code of any page: all goes. */
+		if (!jit_is_flat(c->jit))
+			jit_next_victim(c->jit, &low, &high);
+		drop_compiled_in(c, low, high);
+	}
 	pthread_mutex_unlock(&c->lock);
-	c->users.dropped(c->users.opaque);
+	if (dropped)
+		c->users.dropped(c->users.opaque);
 }
 
 /* --- the cache --- */
@@ -486,7 +511,7 @@ static const struct interp_code *add(
 		return NULL;
 	}
 	if (c->bytes > CACHE_LIMIT_BYTES) {
-		make_room(c, false, CACHE_SPARE_BYTES);
+		drop_some_interpreted(c);
 		*dropped = true;
 	}
 	struct block *b = find_block(c, key);

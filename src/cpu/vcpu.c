@@ -12,7 +12,7 @@
 #include "base/log.h"
 #include "isa/fpu.h"
 
-enum { HOT_DEFAULT = 64 };
+enum { HOT_DEFAULT = 64, JIT_DEFAULT_BYTES = 32 << 20 };
 
 /* --- what the architecture asks of us --- */
 static bool env_mmio_read(void *opaque, gpa_t addr, unsigned bytes, uint64_t *value)
@@ -81,17 +81,20 @@ static bool is_code(void *opaque, const uint8_t *page)
 	return atomic_load(code_cache_page_flags(g->cache, page)) & MEMORY_PAGE_CODE;
 }
 
-/* STRATA_JIT: "off", or how often a block is interpreted before it is compiled. */
+/* STRATA_JIT: "off", or how often a block is interpreted before it is compiled; then, after a
+ * comma, KiB of memory for compiled code. */
 static void start_jit(struct vcpu_group *g)
 {
 	struct error err _error_ = ERROR_INIT;
-	const char *wanted = getenv("STRATA_JIT");
+	const char *wanted = getenv("STRATA_JIT"), *comma = wanted ? strchr(wanted, ',') : NULL;
+	long kib = comma ? atol(comma + 1) : 0;
+	size_t bytes = kib > 0 && kib < 1 << 20 ? (size_t)kib << 10 : JIT_DEFAULT_BYTES;
 	g->hot = HOT_DEFAULT;
 	if (wanted && !strcmp(wanted, "off"))
 		return;
 	if (wanted && atoi(wanted) > 0)
 		g->hot = (uint32_t)atoi(wanted);
-	if (jit_new(&g->jit, g->isa, !g->memory, &err) < 0)
+	if (jit_new(&g->jit, g->isa, !g->memory, MAX(bytes, JIT_MIN_BYTES), &err) < 0)
 		log_info("%s", err.message);
 }
 

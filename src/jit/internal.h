@@ -10,8 +10,6 @@
 #include "jit/jit.h"
 #include "jit/slow.h"
 
-enum { JIT_CODE_BYTES = 32 << 20 };
-
 /* A free stretch of code memory. */
 struct jit_hole {
 	uint32_t at, bytes;
@@ -29,7 +27,8 @@ struct jit {
 	struct jit_hole *holes; /* sorted by address, never touching each other */
 	unsigned hole_count, hole_cap;
 	size_t used;
-	FILE *perf_map; /* owned; NULL: not wanted */
+	unsigned victim; /* number of the quarter to be freed next */
+	FILE *perf_map;	 /* owned; NULL: not wanted */
 
 	/* Written once, by the emitter's jit_emit_common(). */
 	uint8_t *enter, *leave, *leave_stored; /* in the writable mapping */

@@ -54,7 +54,7 @@ static void open_perf_map(struct jit *j)
 		j->common_bytes);
 }
 
-int jit_new(struct jit **out, const struct isa *isa, bool flat, struct error *err)
+int jit_new(struct jit **out, const struct isa *isa, bool flat, size_t bytes, struct error *err)
 {
 	int r = jit_host_check(err);
 	if (r < 0)
@@ -62,7 +62,7 @@ int jit_new(struct jit **out, const struct isa *isa, bool flat, struct error *er
 	struct jit *j = xcalloc(1, sizeof(*j));
 	j->isa = isa;
 	j->flat = flat;
-	j->bytes = JIT_CODE_BYTES;
+	j->bytes = bytes;
 	pthread_mutex_init(&j->lock, NULL);
 	r = map_code(j, err);
 	if (r < 0) {
@@ -113,6 +113,15 @@ bool jit_is_flat(const struct jit *j)
 size_t jit_bytes(const struct jit *j)
 {
 	return __atomic_load_n(&j->used, __ATOMIC_RELAXED);
+}
+
+void jit_next_victim(struct jit *j, const uint8_t **low, const uint8_t **high)
+{
+	pthread_mutex_lock(&j->lock);
+	*low = j->write + j->bytes / 4 * j->victim;
+	*high = *low + j->bytes / 4;
+	j->victim = (j->victim + 1) % 4;
+	pthread_mutex_unlock(&j->lock);
 }
 
 /* --- holes; the lock is held --- */

@@ -19,6 +19,8 @@ struct jit_link {
 	uint8_t *jump; /* its 32-bit distance, in the writable mapping; aligned */
 };
 
+enum { JIT_MIN_BYTES = 1 << 20 };
+
 struct jit_entry {
 	uint64_t pc;
 	const void *code;
@@ -40,10 +42,11 @@ struct jit_region {
 };
 
 /* -ENOTSUP: this host has no emitter, or lacks instructions that it needs; err says which. Maps the
- * code memory twice, writable and executable: before a sandbox forbids it. */
-/* flat: code for CPUs with cpu_head.flat. It is mapped once, writable and executable, and private:
+ * code memory (bytes; at least JIT_MIN_BYTES) twice, writable and executable: before a sandbox
+ * forbids it.
+ * flat: code for CPUs with cpu_head.flat. It is mapped once, writable and executable, and private:
  * a child after fork() has a copy of its own. A process is no security boundary. */
-int jit_new(struct jit **out, const struct isa *isa, bool flat, struct error *err);
+int jit_new(struct jit **out, const struct isa *isa, bool flat, size_t bytes, struct error *err);
 void jit_free(struct jit *j); /* all regions are freed */
 
 /* Compiles f, whose first `entries` blocks may be entered from outside.
@@ -53,6 +56,9 @@ int jit_compile(struct jit *j, const struct ir_func *f, unsigned entries, struct
 	struct error *err);
 void jit_region_free(struct jit *j, struct jit_region *r); /* nobody runs it or jumps to it */
 size_t jit_bytes(const struct jit *j);			   /* of code in use */
+/* When the memory is full: the quarter of it to be freed next, each in turn, so that what is freed
+ * is in one piece. In the writable mapping. */
+void jit_next_victim(struct jit *j, const uint8_t **low, const uint8_t **high);
 
 /* Held across fork(), so that the child finds everything whole. */
 void jit_lock(struct jit *j);

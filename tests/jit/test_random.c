@@ -432,7 +432,7 @@ static void begin(bool is_flat)
 	struct error err _error_ = ERROR_INIT;
 	flat = is_flat;
 	slow_accesses = refused = compiled = stops = 0;
-	REQUIRE(jit_new(&jit, &toy_isa, flat, &err) == 0);
+	REQUIRE(jit_new(&jit, &toy_isa, flat, JIT_MIN_BYTES, &err) == 0);
 }
 static void end(void)
 {
@@ -477,7 +477,7 @@ static void random_functions_of_a_process(void)
 int main(void)
 {
 	struct error err _error_ = ERROR_INIT;
-	if (jit_new(&jit, &toy_isa, false, &err) == -ENOTSUP) {
+	if (jit_new(&jit, &toy_isa, false, JIT_MIN_BYTES, &err) == -ENOTSUP) {
 		printf("1..0 # SKIP %s\n", err.message);
 		return 0;
 	}
