@@ -18,7 +18,7 @@ static void lift(struct rv64_cpu *c, const uint8_t *code, size_t bytes)
 		&f, rv64_isa.translation_flags(c), code, here, code + here, bytes - here, 64);
 	if (r && r != -EAGAIN)
 		abort();
-	if (!r && (ir_verify(&f, &err) || ir_optimise(&f, true, NULL, &err)))
+	if (!r && (ir_verify(&f, &err) || ir_optimise(&f, true, NULL, NULL, &err)))
 		abort();
 	for (size_t at = 0; at < bytes;) {
 		unsigned n = rv64_isa.disassemble(code + at, bytes - at, at, &text);

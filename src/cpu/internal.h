@@ -6,6 +6,7 @@
 #include <pthread.h>
 
 #include "base/arena.h"
+#include "cpu/dump.h"
 #include "cpu/code_cache.h"
 #include "cpu/debug.h"
 #include "cpu/vcpu.h"
@@ -108,6 +109,7 @@ struct vcpu_group {
 	struct code_cache *cache; /* owned */
 	struct jit *jit;	  /* owned; NULL: everything is interpreted */
 	uint32_t hot;		  /* entries of a block before it is compiled */
+	struct code_dump dump;
 	struct vcpu_timer timer;
 	struct vcpu_debug debug;
 	pthread_mutex_t reserve_lock; /* reserve.c; the last lock that is taken */

@@ -152,6 +152,8 @@ static void connect(struct region *r)
 static int compile(struct region *r, struct jit_region **out, struct error *err)
 {
 	struct vcpu *v = r->v;
+	struct code_dump *dump = &v->group->dump;
+	struct strbuf text _strbuf_ = STRBUF_INIT;
 	arena_reset(&v->arena);
 	ir_func_init(&r->f, &v->head->isa->target, &v->arena, r->key.pc);
 	vcpu_copy_code(r->code, r->key.host - (r->key.pc - r->page), GUEST_PAGE_BYTES);
@@ -164,10 +166,13 @@ static int compile(struct region *r, struct jit_region **out, struct error *err)
 	r->f.insns = r->insns;
 	int ret = IR_CHECKED ? ir_verify(&r->f, err) : 0;
 	if (ret == 0)
-		ret = ir_optimise(&r->f, false, NULL, err);
+		ret = ir_optimise(&r->f, false, dump->out ? &text : NULL, dump->stages, err);
 	if (ret < 0)
 		return error_wrap(err, ret, "region");
-	return jit_compile(v->group->jit, &r->f, entries, out, err);
+	ret = jit_compile(v->group->jit, &r->f, entries, out, err);
+	if (ret == 0 && dump->out)
+		code_dump_region(dump, r->key.pc, &text, (*out)->code, (*out)->bytes);
+	return ret;
 }
 
 const void *vcpu_hot_code(struct vcpu *v)

@@ -105,7 +105,7 @@ static int lift(struct vcpu *v, const struct code_key *key, unsigned max_insns,
 	if (IR_CHECKED)
 		ret = ir_verify(&f, err);
 	if (ret >= 0)
-		ret = ir_optimise(&f, false, NULL, err);
+		ret = ir_optimise(&f, false, NULL, NULL, err);
 	if (ret < 0)
 		return error_wrap(err, ret, "lift");
 	return interp_lower(v->lowerer, &f, out, err);

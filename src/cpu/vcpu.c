@@ -104,6 +104,7 @@ struct vcpu_group *vcpu_group_make(const struct isa *isa, struct memory *memory)
 	g->isa = isa;
 	g->memory = memory;
 	start_jit(g);
+	code_dump_open(&g->dump);
 	g->cache = code_cache_new(
 		memory, g->jit, &(struct code_cache_users){g, is_code, oldest_epoch, code_dropped});
 	vcpu_timer_init(&g->timer);
@@ -145,6 +146,7 @@ void vcpu_group_free(struct vcpu_group *g)
 		vcpu_stop(g->vcpus[n]);
 	vcpu_timer_done(&g->timer);
 	code_cache_free(g->cache);
+	code_dump_close(&g->dump);
 	jit_free(g->jit);
 	for (unsigned n = 0; n < g->count; n++)
 		vcpu_free(g->vcpus[n]);

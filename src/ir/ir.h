@@ -229,7 +229,11 @@ struct ir_pass {
 	ir_pass_fn *fn;
 };
 extern const struct ir_pass ir_passes[]; /* in order; ends with a NULL name */
-/* Runs them all; verifies after each when check is set. Prints to dump when it is not NULL. */
-int ir_optimise(struct ir_func *f, bool check, struct strbuf *dump, struct error *err);
+/* Whether a list by commas names the stage: "lift" or a pass. NULL: all. */
+bool ir_wants_stage(const char *stages, const char *stage);
+/* Runs them all; verifies after each when check is set. dump: NULL, or where the function is
+ * printed after each of the stages. */
+int ir_optimise(
+	struct ir_func *f, bool check, struct strbuf *dump, const char *stages, struct error *err);
 
 #endif

@@ -100,7 +100,7 @@ static bool compare(struct ir_func *f, struct interp_lowerer *l)
 	}
 	enum reference_end end = ref_run(&m, f, &pc);
 
-	if (below(4) && ir_optimise(f, true, NULL, &err) < 0) {
+	if (below(4) && ir_optimise(f, true, NULL, NULL, &err) < 0) {
 		printf("# %s\n", err.message);
 		return false;
 	}

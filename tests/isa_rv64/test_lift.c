@@ -36,7 +36,7 @@ static int lift(struct rv64_cpu *c, const void *code, size_t count, const void *
 		TAP_FAIL_("%08x: %s", count >= 4 ? load_le32(code) : load_le16(code), err.message);
 	if (!r && out)
 		ir_print(f, out);
-	if (!r && ir_optimise(f, true, NULL, &err))
+	if (!r && ir_optimise(f, true, NULL, NULL, &err))
 		TAP_FAIL_("%08x: optimised: %s", count >= 4 ? load_le32(code) : load_le16(code),
 			err.message);
 	error_done(&err);

@@ -276,7 +276,7 @@ static void optimise_some(struct ir_func *f)
 {
 	struct error err _error_ = ERROR_INIT;
 	if (below(4))
-		CHECK_EQ(ir_optimise(f, true, NULL, &err), 0);
+		CHECK_EQ(ir_optimise(f, true, NULL, NULL, &err), 0);
 }
 
 static void print(unsigned n, const struct strbuf *text, const struct end *w, const struct end *g,

@@ -164,6 +164,28 @@ int main(int argc, char **argv)
     report("--strace", "\n".join(["missing: " + w for w in missing] + lines) if missing else None)
 
 
+def test_dump(tmp):
+    """What the compiler makes, by stage."""
+    if os.environ.get("STRATA_JIT") == "off":
+        report("dump of compiled code", skip="STRATA_JIT=off")
+        return
+    source = os.path.join(tmp, "loop.c")
+    with open(source, "w") as f:
+        f.write("int main(void) { volatile int n = 0; for (int i = 0; i < 1000; i++) n += i; return n != 499500; }")
+    program, out = compile(source, os.path.join(tmp, "loop"), "-static"), os.path.join(tmp, "dump.txt")
+    stages = {"lift": "# as lifted", "copy": "# after copy", "fold": "# after fold", "dead": "# after dead",
+              "host": "# host code"}
+    for wanted in (None, "lift", "dead,host"):
+        env = {"STRATA_DUMP": out, **({"STRATA_DUMP_STAGES": wanted} if wanted else {})}
+        status, _, err = run(process(program), os.path.join(tmp, f"dump-{wanted}"), **env)
+        with open(out) as f:
+            text = f.read()
+        got = {name for name, line in stages.items() if line in text}
+        want = set(wanted.split(",")) if wanted else set(stages)
+        report(f"dump of compiled code, {wanted or 'all stages'}",
+               None if status == 0 and got == want and "# region at 0x" in text else f"status {status}, {got}\n{err}")
+
+
 def test_damaged(tmp):
     """ELF files with a bad word: they end with a status or by a fault of the program's, not of ours."""
     with open(os.path.join(tmp, "say"), "rb") as f:
@@ -284,6 +306,7 @@ def main():
     with tempfile.TemporaryDirectory(prefix="strata-user-") as tmp:
         test_programs(tmp)
         test_command(tmp)
+        test_dump(tmp)
         test_damaged(tmp)
         test_root(tmp)
     print(f"1..{count}")
