@@ -487,13 +487,14 @@ static int run_process(struct cli *cli, const struct values *v, char **command)
 		return cli_usage(cli, &err);
 	}
 	const char *const machine[] = {v->kernel, v->initrd, v->append, v->net, v->name,
-		v->hostname, v->user, v->gdb, v->stats, v->gdb_wait ? "" : NULL,
+		v->hostname, v->user, v->gdb, v->gdb_wait ? "" : NULL,
 		v->cpus || v->memory || v->disk_size ? "" : NULL,
 		v->disks.len || v->shares.len || v->publish.len ? "" : NULL};
 	for (size_t i = 0; i < ARRAY_SIZE(machine); i++) {
 		if (machine[i]) {
 			error_set(&err, EINVAL, "--level process takes no options of a machine");
-			error_remedy(&err, "--root, --env, --workdir and --strace are for it");
+			error_remedy(
+				&err, "--root, --env, --workdir, --strace and --stats are for it");
 			return cli_usage(cli, &err);
 		}
 	}
@@ -504,7 +505,8 @@ static int run_process(struct cli *cli, const struct values *v, char **command)
 			return cli_usage(cli, &err);
 		}
 	}
-	const struct process_options o = {v->root, v->workdir, &v->env, v->strace, command};
+	const struct process_options o = {
+		v->root, v->workdir, &v->env, v->strace, v->stats, command};
 	return process_run(cli, &o);
 }
 

@@ -32,6 +32,10 @@ int process_run(struct cli *cli, const struct process_options *o)
 	}
 	if (o->strace)
 		vec_push(&argv, "--strace");
+	if (o->stats) {
+		vec_push(&argv, "--stats");
+		vec_push(&argv, o->stats);
+	}
 	vec_push(&argv, "--");
 	vec_push(&argv, o->command[0]);
 	for (char **word = o->command; *word; word++)

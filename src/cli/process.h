@@ -9,7 +9,8 @@ struct process_options {
 	const char *root, *workdir; /* or NULL */
 	const struct strings *env;  /* NAME=VALUE, on top of our own */
 	bool strace;
-	char **command; /* program and arguments; ends with NULL */
+	const char *stats; /* its format, or NULL */
+	char **command;	   /* program and arguments; ends with NULL */
 };
 
 /* Returns the exit status when it failed. */

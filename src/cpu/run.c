@@ -75,6 +75,17 @@ static const void *find_native(struct vcpu *v)
 	return code;
 }
 
+/* Why code was left. */
+static void count_exit(struct vcpu *v, enum interp_exit exit)
+{
+	_Atomic uint64_t *const counters[] = {[INTERP_MISS] = &v->exits_lookup,
+		[INTERP_HOT] = &v->exits_hot,
+		[INTERP_EXIT] = &v->exits_instruction,
+		[INTERP_ATTENTION] = &v->exits_attention,
+		[INTERP_FAULT] = &v->exits_fault};
+	vcpu_count_event(counters[exit]);
+}
+
 /* Runs code until something but the next block is to be looked at. What is linked is not freed
  * before this CPU passes update_context(). */
 static void run_blocks(struct vcpu *v)
@@ -93,6 +104,7 @@ static void run_blocks(struct vcpu *v)
 			v->run.link = NULL;
 			vcpu_count_event(&v->regions_run);
 			exit = jit_run(v->group->jit, h, native);
+			count_exit(v, exit);
 			continue;
 		}
 		uint64_t *link = v->run.link;
@@ -107,6 +119,7 @@ static void run_blocks(struct vcpu *v)
 		if (link && j->linkable)
 			interp_link(link, j->entry);
 		exit = interpret(v, j);
+		count_exit(v, exit);
 		if (exit == INTERP_HOT)
 			v->run.link = NULL; /* of some earlier edge */
 		if (exit == INTERP_HOT && !vcpu_hot_code(v) && !vcpu_code_changed(v))

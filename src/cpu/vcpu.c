@@ -556,6 +556,18 @@ void vcpu_stats(struct vcpu *v, struct vcpu_stats *out)
 #undef X
 }
 
+void vcpu_group_stats(struct vcpu_group *g, struct vcpu_stats *out)
+{
+	*out = (struct vcpu_stats){0};
+	for (unsigned n = 0; n < atomic_load(&g->count); n++) {
+		struct vcpu_stats one;
+		vcpu_stats(g->vcpus[n], &one);
+#define X(name) out->name += one.name;
+		VCPU_STATS(X)
+#undef X
+	}
+}
+
 void vcpu_group_state(struct vcpu_group *g, struct state *s)
 {
 	uint32_t count = atomic_load(&g->count);

@@ -87,6 +87,11 @@ void vcpu_run_on_each(struct vcpu *const *vcpus, unsigned count, vcpu_run_fn *fn
 	X(regions_compiled)                                                                        \
 	X(regions_refused)                                                                         \
 	X(regions_run)                                                                             \
+	X(exits_lookup)                                                                            \
+	X(exits_hot)                                                                               \
+	X(exits_instruction)                                                                       \
+	X(exits_attention)                                                                         \
+	X(exits_fault)                                                                             \
 	X(lookups_missed)                                                                          \
 	X(tlb_misses)                                                                              \
 	X(interrupts)                                                                              \
@@ -98,6 +103,7 @@ struct vcpu_stats {
 #undef X
 };
 void vcpu_stats(struct vcpu *v, struct vcpu_stats *out);
+void vcpu_group_stats(struct vcpu_group *g, struct vcpu_stats *out); /* of all vCPUs */
 
 void vcpu_group_state(struct vcpu_group *g, struct state *s); /* all vCPUs; they must be parked */
 

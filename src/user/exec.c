@@ -84,6 +84,10 @@ static int64_t exec_program(struct user_thread *t, int dirfd, const char *path, 
 	}
 	if (p->options->strace)
 		vec_push(&all, "--strace");
+	if (p->options->stats) {
+		vec_push(&all, "--stats");
+		vec_push(&all, p->options->stats);
+	}
 	vec_push(&all, "--");
 	vec_push(&all, dirfd == AT_FDCWD && *path ? path : program);
 	for (size_t n = 0; n < argv->len; n++)

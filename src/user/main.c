@@ -25,7 +25,8 @@ static void print(void *opaque, enum log_level level, const char *message)
 
 static int usage(void)
 {
-	fputs("usage: strata-process [--root DIR] [--strace] -- PROGRAM ARGV0 [ARG...]\n"
+	fputs("usage: strata-process [--root DIR] [--strace] [--stats table|json] -- PROGRAM ARGV0 "
+	      "[ARG...]\n"
 	      "`strata run --level process` is the way to call it.\n",
 		stderr);
 	return EXIT_STRATA;
@@ -50,6 +51,8 @@ int main(int argc, char **argv, char **envp)
 				o.root = argv[++n];
 			else if (!strcmp(argv[n], "--strace"))
 				o.strace = true;
+			else if (!strcmp(argv[n], "--stats") && n + 1 < argc)
+				o.stats = argv[++n];
 			else
 				return usage();
 		}

@@ -175,3 +175,25 @@ int user_run(const struct user_options *o, struct error *err)
 	static struct user_process process; /* as long as there is one */
 	return start(&process, o, err);
 }
+
+void user_print_stats(const struct user_process *p)
+{
+	const char *format = p->options->stats;
+	struct vcpu_stats all;
+	if (!format)
+		return;
+	bool json = !strcmp(format, "json");
+	vcpu_group_stats(p->group, &all);
+	/* In one piece, so that processes do not write into each other's. */
+	struct strbuf text _strbuf_ = STRBUF_INIT;
+	strbuf_addf(&text, json ? "{\"pid\": %d" : "strata: process %d\n", (int)getpid());
+#define X(name)                                                                                    \
+	strbuf_addf(&text, json ? ", \"%s\": %llu" : "  %-18s%18llu\n", #name,                     \
+		(unsigned long long)all.name);
+	VCPU_STATS(X)
+#undef X
+	if (json)
+		strbuf_adds(&text, "}\n");
+	if (write(STDERR_FILENO, text.data, text.len) < 0)
+		return; /* nobody wants to know */
+}

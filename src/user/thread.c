@@ -147,6 +147,8 @@ static void release_robust_list(struct user_thread *t)
 
 void user_exit(struct user_thread *t, int status)
 {
+	if (!t->vforked)
+		user_print_stats(t->process);
 	for (;;)
 		USER_CALL(SYS_exit_group, status);
 }

@@ -13,7 +13,8 @@ struct user_options {
 	const char *program; /* as the guest names it: a path, or a name to be found in $PATH */
 	char **argv;	     /* the program's, with its name first; ends with NULL */
 	char **envp;
-	bool strace; /* print system calls on stderr */
+	bool strace;	   /* print system calls on stderr */
+	const char *stats; /* "table", "json": print at the end what the CPUs have done; or NULL */
 };
 
 /* Becomes the program: returns only when it cannot be started, with -errno (-ENOENT: there is none,

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Process mode: programs compiled here for riscv64, static and dynamically linked, do what they do
 under qemu-riscv64 (or print what NAME.expected says, where QEMU is no oracle). Prints TAP."""
+import json
 import os
 import re
 import shutil
@@ -166,13 +167,13 @@ int main(int argc, char **argv)
 
 def test_dump(tmp):
     """What the compiler makes, by stage."""
-    if os.environ.get("STRATA_JIT") == "off":
-        report("dump of compiled code", skip="STRATA_JIT=off")
-        return
     source = os.path.join(tmp, "loop.c")
     with open(source, "w") as f:
         f.write("int main(void) { volatile int n = 0; for (int i = 0; i < 1000; i++) n += i; return n != 499500; }")
     program, out = compile(source, os.path.join(tmp, "loop"), "-static"), os.path.join(tmp, "dump.txt")
+    if os.environ.get("STRATA_JIT") == "off":
+        report("dump of compiled code", skip="STRATA_JIT=off")
+        return
     stages = {"lift": "# as lifted", "copy": "# after copy", "fold": "# after fold", "dead": "# after dead",
               "host": "# host code"}
     for wanted in (None, "lift", "dead,host"):
@@ -184,6 +185,22 @@ def test_dump(tmp):
         want = set(wanted.split(",")) if wanted else set(stages)
         report(f"dump of compiled code, {wanted or 'all stages'}",
                None if status == 0 and got == want and "# region at 0x" in text else f"status {status}, {got}\n{err}")
+
+
+def test_stats(tmp):
+    program = os.path.join(tmp, "loop")  # of test_dump()
+    status, _, err = run(process("--stats=json", program), os.path.join(tmp, "stats"))
+    try:
+        stats = json.loads(err)
+        good = status == 0 and stats["insns"] > 4000 and stats["blocks_lifted"] > 10
+        # A loop of 1,000 rounds is entered a few times, not 1,000: once compiled, or linked, it stays inside.
+        good = good and stats["exits_lookup"] < stats["insns"] / 4
+    except (ValueError, KeyError):
+        good = False
+    report("--stats=json", None if good else f"status {status}\n{err}")
+    status, _, err = run(process("--stats", program), os.path.join(tmp, "stats-table"))
+    good = status == 0 and re.search(r"^ +insns +[0-9]+$", err, re.M)
+    report("--stats", None if good else f"status {status}\n{err}")
 
 
 def test_damaged(tmp):
@@ -307,6 +324,7 @@ def main():
         test_programs(tmp)
         test_command(tmp)
         test_dump(tmp)
+        test_stats(tmp)
         test_damaged(tmp)
         test_root(tmp)
     print(f"1..{count}")
