@@ -140,7 +140,7 @@ static void fences_of_data_keep_code(void)
 	known = c->head.mapping_epoch;
 	rv64_fence_vma(c, code, page, RV64_ALL_ASIDS);
 	CHECK_EQ(c->head.mapping_epoch, known);
-	free(c);
+	free_cpu(c);
 }
 
 int main(void)
