@@ -28,8 +28,7 @@ int jit_host_check(struct error *err)
 
 /* One store within eight bytes: whoever executes the jump sees the old distance or the new, and two
  * who link it do so to the same target. */
-__attribute__((no_sanitize("thread"))) __attribute__((no_sanitize("thread"))) void jit_patch_jump(
-	uint8_t *jump, const uint8_t *target)
+__attribute__((no_sanitize("thread"))) void jit_patch_jump(uint8_t *jump, const uint8_t *target)
 {
 	int32_t distance = (int32_t)(target - (jump + 4));
 	typedef int32_t unaligned __attribute__((aligned(1), may_alias));
