@@ -159,8 +159,10 @@ static int start(struct user_process *p, const struct user_options *o, struct er
 	memcpy(&t->mask, &mask, sizeof(t->mask));
 	user_self = t;
 	r = user_load(t, &g, argv, o->envp, err);
-	if (r < 0)
+	if (r < 0) {
+		user_program_done(&g);
 		return r;
+	}
 	p->exe = xstrdup(g.path);
 	p->exe_guest = xstrdup(g.guest_path);
 	user_program_done(&g);

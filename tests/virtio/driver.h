@@ -360,7 +360,7 @@ TAP_UNUSED static int drv_used(struct drv_queue *q, uint32_t *len)
 			q->used_wrap = !q->used_wrap;
 		}
 	}
-	if (id >= IDS || !q->count[id])
+	if (id < 0 || id >= IDS || !q->count[id])
 		return -2;
 	q->count[id] = 0;
 	return id;
