@@ -115,33 +115,18 @@ static char **arguments(const struct user_program *g, char **argv)
 	return out.items;
 }
 
-static int start(struct user_process *p, const struct user_options *o, struct error *err)
+/* Returns only when it fails. */
+static int become(struct user_process *p, const struct user_options *o, struct user_program *g,
+	struct error *err)
 {
 	struct vcpu_space space;
-	struct user_program g;
-	int r = open_root(p, o->root, err);
-	if (r < 0)
-		return r;
-	char *path = search_path(p, o->program, o->envp);
-	static struct user_options options; /* as long as the process */
-	options = *o;
-	options.program = path;
-	p->options = &options;
-	if (o->fd < 0)
-		r = user_program_find(p, AT_FDCWD, path, 0, &g, err);
-	else
-		r = user_program_find(p, o->fd, "", USER_PATH_EMPTY, &g, err);
-	if (r < 0)
-		return r;
-	if (o->fd >= 0)
-		close(o->fd);
-	char **argv _free_ = arguments(&g, o->argv);
-	if (g.native) {
-		execve(g.path, argv, o->envp);
-		return error_errno(err, errno, "%s", path);
+	char **argv _free_ = arguments(g, o->argv);
+	if (g->native) {
+		execve(g->path, argv, o->envp);
+		return error_errno(err, errno, "%s", p->options->program);
 	}
 	pthread_mutex_init(&p->lock, NULL);
-	r = user_map_init(&p->map, err);
+	int r = user_map_init(&p->map, err);
 	if (r < 0)
 		return r;
 	user_map_space(&p->map, &space);
@@ -158,18 +143,39 @@ static int start(struct user_process *p, const struct user_options *o, struct er
 	USER_CALL(SYS_rt_sigprocmask, SIG_SETMASK, 0, (uintptr_t)&mask, 8);
 	memcpy(&t->mask, &mask, sizeof(t->mask));
 	user_self = t;
-	r = user_load(t, &g, argv, o->envp, err);
-	if (r < 0) {
-		user_program_done(&g);
+	r = user_load(t, g, argv, o->envp, err);
+	if (r < 0)
 		return r;
-	}
-	p->exe = xstrdup(g.path);
-	p->exe_guest = xstrdup(g.guest_path);
-	user_program_done(&g);
+	p->exe = xstrdup(g->path);
+	p->exe_guest = xstrdup(g->guest_path);
+	user_program_done(g);
 	tell_kernel(p, o->program);
 	user_thread_run(t);
 	for (;;)
 		USER_CALL(SYS_exit, 0);
+}
+
+static int start(struct user_process *p, const struct user_options *o, struct error *err)
+{
+	struct user_program g;
+	int r = open_root(p, o->root, err);
+	if (r < 0)
+		return r;
+	static struct user_options options; /* as long as the process */
+	options = *o;
+	options.program = search_path(p, o->program, o->envp);
+	p->options = &options;
+	if (o->fd < 0)
+		r = user_program_find(p, AT_FDCWD, options.program, 0, &g, err);
+	else
+		r = user_program_find(p, o->fd, "", USER_PATH_EMPTY, &g, err);
+	if (r < 0)
+		return r;
+	if (o->fd >= 0)
+		close(o->fd);
+	r = become(p, o, &g, err);
+	user_program_done(&g);
+	return r;
 }
 
 int user_run(const struct user_options *o, struct error *err)
