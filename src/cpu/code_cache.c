@@ -13,6 +13,7 @@ enum {
 	CACHE_SPARE_BYTES = CACHE_LIMIT_BYTES / 4, /* room to make, so that it is made rarely */
 	PAGE_MIN_BLOCKS = 8,
 	ENTRIES_TO_COMPILE_AGAIN = 32,
+	WRITE_COUNTERS = 1 << 10,
 };
 
 /* A region lives as long as one of its entries. */
@@ -60,8 +61,9 @@ struct code_cache {
 	struct memory *memory;
 	struct jit *jit;
 	struct code_cache_users users;
-	_Atomic uint64_t epoch, writes;
-	pthread_mutex_t lock; /* what follows */
+	_Atomic uint64_t epoch;
+	_Atomic uint32_t writes[WRITE_COUNTERS]; /* by page */
+	pthread_mutex_t lock;			 /* what follows */
 	struct page *pages[PAGE_BUCKETS];
 	struct straddler *straddlers[PAGE_BUCKETS];
 	struct dropped *limbo_first, **limbo_last; /* in order of dropped_at */
@@ -370,7 +372,7 @@ void code_cache_drop_page(struct code_cache *c, const uint8_t *host)
 {
 	host = page_of(host);
 	pthread_mutex_lock(&c->lock);
-	atomic_fetch_add(&c->writes, 1);
+	atomic_fetch_add(&c->writes[bucket_of(host) % WRITE_COUNTERS], 1);
 	bool any;
 	if (c->jit && jit_is_flat(c->jit)) {
 		any = has_host_page(c, host);
@@ -463,9 +465,12 @@ uint64_t code_cache_epoch(const struct code_cache *c)
 	return atomic_load(&c->epoch);
 }
 
-uint64_t code_cache_writes(const struct code_cache *c)
+uint64_t code_cache_writes(const struct code_cache *c, const struct code_key *k)
 {
-	return atomic_load(&c->writes);
+	uint64_t n = atomic_load(&c->writes[bucket_of(page_of(k->host)) % WRITE_COUNTERS]);
+	if (k->next_page)
+		n += atomic_load(&c->writes[bucket_of(k->next_page) % WRITE_COUNTERS]);
+	return n;
 }
 
 _Atomic uint8_t *code_cache_page_flags(struct code_cache *c, const uint8_t *host)
@@ -498,7 +503,7 @@ static bool is_code(struct code_cache *c, const uint8_t *host)
  * code again. */
 static bool is_current(struct code_cache *c, const struct code_key *k)
 {
-	return k->writes == atomic_load(&c->writes) && is_code(c, k->host) &&
+	return k->writes == code_cache_writes(c, k) && is_code(c, k->host) &&
 	       is_code(c, k->next_page);
 }
 
@@ -554,11 +559,22 @@ static void link_region(struct code_cache *c, const struct code_key *key, struct
 {
 	for (unsigned n = 0; n < region->link_count; n++) {
 		struct jit_link *link = &region->links[n];
+		link->host = key->host + (link->pc - key->pc);
 		struct code_key to = {key->host + (link->pc - key->pc), NULL, link->pc, key->flags};
 		const struct block *b = find_block(c, &to);
 		if (b && b->native)
 			jit_link_to(c->jit, link, b->native);
 	}
+}
+
+void code_cache_link(struct code_cache *c, struct jit_link *link, uint32_t flags)
+{
+	struct code_key to = {link->host, NULL, link->pc, flags, 0};
+	pthread_mutex_lock(&c->lock);
+	const struct block *b = find_block(c, &to);
+	if (b && b->native)
+		jit_link_to(c->jit, link, b->native);
+	pthread_mutex_unlock(&c->lock);
 }
 
 bool code_cache_add_region(

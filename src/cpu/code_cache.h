@@ -3,7 +3,7 @@
 // byte (that is its guest-physical address), its virtual address, and isa->translation_flags. A
 // block that straddles a page boundary depends on both pages.
 //
-// Life of a page: a page becomes code (code_cache_prepare_page) before anything is lifted from it:
+// Life of a page: a page becomes code (translate.c) before anything is lifted from it:
 // from then on no CPU stores to it directly. The first store drops all blocks of the page. Dropped
 // blocks are freed when every vCPU has passed a block boundary since (epochs).
 //
@@ -40,8 +40,9 @@ struct code_cache *code_cache_new(
 	struct memory *memory, struct jit *jit, const struct code_cache_users *users);
 void code_cache_free(struct code_cache *c); /* no vCPU runs any more */
 
-uint64_t code_cache_writes(const struct code_cache *c); /* grows when code is written to */
-uint64_t code_cache_epoch(const struct code_cache *c);	/* grows when blocks are dropped */
+/* Grows when a page of the key is written to. */
+uint64_t code_cache_writes(const struct code_cache *c, const struct code_key *key);
+uint64_t code_cache_epoch(const struct code_cache *c); /* grows when blocks are dropped */
 
 /* What is known of a key. */
 struct code_found {
@@ -64,6 +65,10 @@ const struct interp_code *code_cache_add(
  * false: another vCPU was faster, or a page was written to since key->writes: it is freed. */
 bool code_cache_add_region(
 	struct code_cache *c, const struct code_key *key, struct jit_region *region);
+
+/* Links an edge of compiled code to its target, if that is compiled and in the host page where the
+ * edge is: by address alone it could be another page, mapped there before or since. */
+void code_cache_link(struct code_cache *c, struct jit_link *link, uint32_t flags);
 
 /* Drops the blocks of a host page; all blocks. */
 void code_cache_drop_page(struct code_cache *c, const uint8_t *page);

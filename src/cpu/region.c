@@ -9,6 +9,7 @@ enum {
 	REGION_BLOCKS = 64,
 	REGION_INSNS = 512,
 	BLOCK_INSNS = 64,
+	ENTRIES_TO_TRY_AGAIN = 32,
 	NOT_LIFTED = 0, /* of block_at; else a block's number + 1 */
 	REFUSED = 0xff,
 };
@@ -181,10 +182,10 @@ const void *vcpu_hot_code(struct vcpu *v)
 	struct error err _error_ = ERROR_INIT;
 	struct code_key key = {.pc = h->pc, .flags = (uint16_t)v->run.context};
 	uint32_t mapping = h->mapping_epoch;
-	key.writes = code_cache_writes(v->group->cache);
 	key.host = vcpu_fetch_pointer(v, h->pc);
 	if (!key.host)
 		return NULL;
+	key.writes = code_cache_writes(v->group->cache, &key);
 	struct code_found found = code_cache_find(v->group->cache, &key);
 	if (!found.native && found.code) {
 		struct region *r = xcalloc(1, sizeof(*r));
@@ -195,6 +196,7 @@ const void *vcpu_hot_code(struct vcpu *v)
 		int ret = found.next_page ? -ENOTSUP : compile(r, &compiled, &err);
 		free(r);
 		if (ret == -ENOSPC) {
+			interp_hot_after(found.code->code, ENTRIES_TO_TRY_AGAIN);
 			code_cache_make_room(v->group->cache);
 			return NULL;
 		}
@@ -204,7 +206,8 @@ const void *vcpu_hot_code(struct vcpu *v)
 			return NULL;
 		}
 		vcpu_count_event(&v->regions_compiled);
-		code_cache_add_region(v->group->cache, &key, compiled);
+		if (!code_cache_add_region(v->group->cache, &key, compiled))
+			interp_hot_after(found.code->code, ENTRIES_TO_TRY_AGAIN);
 		found = code_cache_find(v->group->cache, &key);
 	}
 	/* As in vcpu_find_code(): nothing new among what is old. */

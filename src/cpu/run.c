@@ -71,7 +71,7 @@ static const void *find_native(struct vcpu *v)
 	}
 	struct jit_link *link = h->exec.link;
 	if (link && link->pc == h->pc)
-		jit_link_to(v->group->jit, link, code);
+		code_cache_link(v->group->cache, link, (uint16_t)v->run.context);
 	return code;
 }
 
@@ -116,14 +116,14 @@ static void run_blocks(struct vcpu *v)
 			v->run.link = NULL;
 			continue;
 		}
-		if (link && j->linkable)
-			interp_link(link, j->entry);
+		if (link)
+			interp_link(link, j);
 		exit = interpret(v, j);
 		count_exit(v, exit);
 		if (exit == INTERP_HOT)
 			v->run.link = NULL; /* of some earlier edge */
-		if (exit == INTERP_HOT && !vcpu_hot_code(v) && !vcpu_code_changed(v))
-			exit = INTERP_MISS;
+		if (exit == INTERP_HOT && !vcpu_hot_code(v) && h->fault.pending)
+			break; /* its page is mapped no more */
 	} while ((exit == INTERP_MISS || exit == INTERP_HOT) && !vcpu_code_changed(v));
 	fpu_leave(h);
 }

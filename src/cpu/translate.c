@@ -108,7 +108,7 @@ static int lift(struct vcpu *v, const struct code_key *key, unsigned max_insns,
 		ret = ir_optimise(&f, false, NULL, NULL, err);
 	if (ret < 0)
 		return error_wrap(err, ret, "lift");
-	return interp_lower(v->lowerer, &f, out, err);
+	return interp_lower(v->lowerer, &f, page_of(key->host), out, err);
 }
 
 /* Makes the block and adds it to the cache. NULL: cpu_head.fault is set, or the code has changed.
@@ -119,7 +119,7 @@ static const struct interp_code *make_code(struct vcpu *v, struct code_key *key)
 	unsigned max_insns = BLOCK_MAX_INSNS;
 	for (;;) {
 		struct interp_code *code;
-		key->writes = code_cache_writes(v->group->cache);
+		key->writes = code_cache_writes(v->group->cache, key);
 		prepare_page(v, page_of(key->host));
 		if (key->next_page)
 			prepare_page(v, page_of(key->next_page));
@@ -231,6 +231,6 @@ const struct interp_jump *vcpu_find_code(struct vcpu *v)
 		.context = v->run.context,
 		.entry = code ? code->code : NULL,
 		.native = native,
-		.linkable = code && !key.next_page};
+		.page = code && !key.next_page ? interp_page_tag(page_of(key.host)) : 0};
 	return j;
 }

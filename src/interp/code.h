@@ -113,8 +113,9 @@ enum interp_handler {
 const void *const *interp_handlers(void);
 const void *const *interp_handlers_flat(void);
 
-/* An edge of a block is two words: the target's guest address, and a link: 0 not linked yet,
- * INTERP_NO_LINK never (the target is in another page), else the address of the target's code. */
+/* An edge of a block is two words: the target's guest address, and a link: the address of the
+ * target's code; or, odd, INTERP_NO_LINK (the target is in another page) or interp_page_tag() of
+ * the page where the block begins, until it is linked. */
 #define INTERP_NO_LINK UINT64_C(1)
 
 /* Longest operation in words, but for nothing. */

@@ -98,7 +98,7 @@
 		if (UNLIKELY(atomic_load_explicit(&h->attention, memory_order_relaxed)))           \
 			goto stop;                                                                 \
 		uint64_t to_ = __atomic_load_n(ip + 1, __ATOMIC_ACQUIRE);                          \
-		if (UNLIKELY(to_ <= INTERP_NO_LINK))                                               \
+		if (UNLIKELY(to_ & 1))                                               \
 			goto unlinked;                                                             \
 		ip = (const uint64_t *)(uintptr_t)to_;                                             \
 		GO();                                                                              \
@@ -428,8 +428,8 @@ lookup : {
 	const struct interp_jump *j = interp_jump_slot(run->jumps, h->pc);
 	if (UNLIKELY(j->pc != h->pc || j->context != run->context || j->native))
 		return INTERP_MISS;
-	if (run->link && j->linkable)
-		interp_link(run->link, j->entry);
+	if (run->link)
+		interp_link(run->link, j);
 	ip = j->entry;
 	GO();
 }

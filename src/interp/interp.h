@@ -29,20 +29,21 @@ void interp_lowerer_count(struct interp_lowerer *l, uint32_t entries);
 void interp_hot_after(const uint64_t *entry, unsigned entries); /* more */
 void interp_never_hot(const uint64_t *entry);
 
-/* *out is freed with free(). -E2BIG: a block needs more temporaries than there are; lift fewer
+/* page: of the host's memory, where the guest's code begins; NULL: its jumps are never linked.
+ * *out is freed with free(). -E2BIG: a block needs more temporaries than there are; lift fewer
  * instructions and try again. f must be verified. */
-int interp_lower(struct interp_lowerer *l, const struct ir_func *f, struct interp_code **out,
-	struct error *err);
+int interp_lower(struct interp_lowerer *l, const struct ir_func *f, const void *page,
+	struct interp_code **out, struct error *err);
 
 /* A jump inside the page where a block begins is linked: the word beside its target holds the
- * address of the target's code, once that is known. It then needs no lookup, and stays right when
- * mappings change, because both ends are in one page and leave the code cache together. Other jumps
+ * address of the target's code, once that is known and is in the same host page. It then needs no
+ * lookup, and both ends leave the code cache together. Other jumps
  * go through a table of the vCPU, whose entries hold as long as `context` is the same. */
 struct interp_jump {
 	uint64_t pc, context;
 	const uint64_t *entry; /* code[] of the block at pc; NULL when native is all there is */
 	const void *native;    /* compiled code for it that is to be run instead, or NULL */
-	bool linkable;	       /* its code lies in one page */
+	uint64_t page;	       /* interp_page_tag() of its page; 0: it must not be linked to */
 };
 enum { INTERP_JUMPS = 8192 };
 
@@ -73,9 +74,16 @@ enum interp_exit {
 enum interp_exit interp_run(struct interp_run *r, const uint64_t *entry);
 enum interp_exit interp_run_flat(struct interp_run *r, const uint64_t *entry);
 
-static inline void interp_link(uint64_t *link, const uint64_t *entry)
+/* Blocks of one host page leave the cache together, whatever address it is mapped at now. */
+static inline uint64_t interp_page_tag(const void *page)
 {
-	__atomic_store_n(link, (uint64_t)(uintptr_t)entry, __ATOMIC_RELEASE);
+	return (uint64_t)(uintptr_t)page | 1;
+}
+
+static inline void interp_link(uint64_t *link, const struct interp_jump *j)
+{
+	if (__atomic_load_n(link, __ATOMIC_RELAXED) == j->page)
+		__atomic_store_n(link, (uint64_t)(uintptr_t)j->entry, __ATOMIC_RELEASE);
 }
 
 #endif

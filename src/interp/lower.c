@@ -42,6 +42,7 @@ struct fixup {
 struct interp_lowerer {
 	const void *const *handlers;
 	const struct ir_func *f;
+	const void *page; /* of the host, where f begins */
 	struct value *values;
 	struct neighbours *near;
 	size_t cap; /* of both */
@@ -629,7 +630,7 @@ static void edge(struct interp_lowerer *l, uint64_t to)
 {
 	bool near = (to ^ l->f->pc) < GUEST_PAGE_BYTES;
 	word(l, to);
-	word(l, near ? 0 : INTERP_NO_LINK);
+	word(l, near && l->page ? interp_page_tag(l->page) : INTERP_NO_LINK);
 }
 
 static void lower_goto_if(struct interp_lowerer *l, ir_ref r)
@@ -825,10 +826,11 @@ static void reserve(struct interp_lowerer *l, const struct ir_func *f)
 	l->overflow = false;
 }
 
-int interp_lower(struct interp_lowerer *l, const struct ir_func *f, struct interp_code **out,
-	struct error *err)
+int interp_lower(struct interp_lowerer *l, const struct ir_func *f, const void *page,
+	struct interp_code **out, struct error *err)
 {
 	reserve(l, f);
+	l->page = page;
 	if (l->count) {
 		word(l, (uint64_t)(uintptr_t)l->handlers[H_COUNT]);
 		word(l, l->count);

@@ -16,7 +16,8 @@ struct jit; /* the code memory of one vcpu_group and what all its code shares [a
  * linked to the target's code. */
 struct jit_link {
 	uint64_t pc;
-	uint8_t *jump; /* its 32-bit distance, in the writable mapping; aligned */
+	const uint8_t *host; /* the target's first byte; the caller's */
+	uint8_t *jump;	     /* its 32-bit distance, in the writable mapping; aligned */
 };
 
 enum { JIT_MIN_BYTES = 1 << 20 };

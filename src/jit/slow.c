@@ -4,7 +4,7 @@
 #define HEAD struct cpu_head *h = cpu
 
 /* The host address that stands for guest address 0 in the page of the group, or 0: the bytes from
- * args[2] to args[3] (inclusive) are not directly accessible. */
+ * first to last (inclusive) are not directly accessible. */
 static uint64_t group_base(struct cpu_head *h, uint64_t first, uint64_t last, bool write)
 {
 	struct tlb_entry *e = tlb_slot(h->tlb, first);

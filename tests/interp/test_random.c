@@ -105,7 +105,7 @@ static bool compare(struct ir_func *f, struct interp_lowerer *l)
 		return false;
 	}
 	struct interp_code *code;
-	if (interp_lower(l, f, &code, &err) < 0) {
+	if (interp_lower(l, f, NULL, &code, &err) < 0) {
 		printf("# %s\n", err.message);
 		return err.code == E2BIG;
 	}

@@ -342,7 +342,7 @@ static bool against_interpreter(unsigned round, struct arena *arena, struct inte
 	setup();
 	clone(&other);
 	struct end w = {INTERP_ATTENTION, 0}, g;
-	bool ok = interp_lower(l, &f, &code, &err) == 0;
+	bool ok = interp_lower(l, &f, NULL, &code, &err) == 0;
 	if (ok) {
 		struct interp_run run = {.cpu = &other, .jumps = jumps, .context = 1};
 		running = &other;

@@ -33,6 +33,12 @@ static void count_uses(struct gen *g, const struct ir_block *b)
 	}
 }
 
+/* With the access's own bytes it fits too. */
+static bool is_displacement(uint64_t v)
+{
+	return (int64_t)v >= -(INT64_C(1) << 30) && (int64_t)v < INT64_C(1) << 30;
+}
+
 static unsigned operand_bytes(const struct gen *g, ir_ref compare)
 {
 	return ir_type_bytes((enum ir_type)gen_at(g, gen_at(g, compare)->a)->type);
@@ -49,8 +55,8 @@ static void fold(struct gen *g, const struct ir_block *b)
 			break;
 		case IR_ADD:
 			v->folded = i->type == IR_I64 && v->uses && v->uses == v->address_uses &&
-				    gen_is_const(g, i->b) && gen_fits32(gen_at(g, i->b)->imm) &&
-				    !gen_is_const(g, i->a);
+				    gen_is_const(g, i->b) &&
+				    is_displacement(gen_at(g, i->b)->imm) && !gen_is_const(g, i->a);
 			break;
 		case IR_SEXT:
 		case IR_ZEXT: {

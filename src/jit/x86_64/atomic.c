@@ -117,6 +117,8 @@ static void load_reserved(struct gen *g, struct atomic *x)
 	asm_store(&g->a, 8, HEAD_MEM(reservation.host), RAX);
 	asm_store(&g->a, 8, HEAD_MEM(reservation.value), x->dst);
 	asm_store_imm(&g->a, 1, HEAD_MEM(reservation.bytes), (int32_t)x->bytes);
+	if (!g->j->flat)
+		asm_store_imm(&g->a, 8, HEAD_MEM(reservation.watched), 0);
 }
 
 /* As interp_store_conditional(): the reservation is gone either way. */

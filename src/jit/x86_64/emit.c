@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The driver of the emitter, and the code that all regions share: entering, leaving, calling C.
+#include <assert.h>
 #include <cpuid.h>
 #include <ucontext.h>
 
@@ -152,6 +153,7 @@ void jit_emit_common(struct jit *j)
 		for (unsigned xmm = 0; xmm < 2; xmm++)
 			emit_slow(&a, j, (enum jit_slow)slow, xmm);
 	gen_common_accesses(&a, j);
+	assert(!a.overflow);
 	j->common_bytes = (size_t)(a.p - a.start);
 }
 

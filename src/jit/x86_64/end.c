@@ -287,7 +287,7 @@ static void edge_stub(struct gen *g, const struct gen_stub *s)
 	}
 	unsigned number = g->link_count++;
 	struct jit_link *link = &g->links[number];
-	*link = (struct jit_link){s->pc, s->from};
+	*link = (struct jit_link){.pc = s->pc, .jump = s->from};
 	if (s->kind == STUB_EDGE_BACK) {
 		asm_alu_mem_imm(&g->a, 4, ALU_CMP, HEAD_MEM(attention), 0);
 		uint8_t *wanted = asm_jcc_short(&g->a, CC_NE);

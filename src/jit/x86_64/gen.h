@@ -158,6 +158,7 @@ void gen_put(struct gen *g, ir_ref r);
 void gen_get(struct gen *g, ir_ref r);
 void gen_forget_slots(struct gen *g); /* a helper may write to them */
 void gen_end_ins(struct gen *g);
+void gen_free_scratch(struct gen *g, struct gen_value *v); /* it is needed no more */
 
 /* --- ops.c, mem.c, fp.c --- */
 void gen_ins(struct gen *g, ir_ref r);

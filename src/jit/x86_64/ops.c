@@ -27,6 +27,7 @@ static int def_reusing(struct gen *g, ir_ref r, ir_ref operand)
 		ir_ref root = gen_root(g, operand);
 		int reg = g->v[root].reg;
 		g->v[root].reg = NO_REG;
+		gen_free_scratch(g, &g->v[root]);
 		gen_def_in(g, r, reg);
 		return reg;
 	}

@@ -410,7 +410,7 @@ void gen_forget_slots(struct gen *g)
 }
 
 /* --- the end of an instruction --- */
-static void free_scratch(struct gen *g, struct gen_value *v)
+void gen_free_scratch(struct gen *g, struct gen_value *v)
 {
 	if (v->scratch >= 0)
 		g->scratch_used[v->scratch / 64] &= ~(UINT64_C(1) << (v->scratch % 64));
@@ -431,7 +431,7 @@ void gen_end_ins(struct gen *g)
 		} else if (g->v[r].last_use <= g->pos) {
 			g->v[r].reg = NO_REG;
 			g->owner[gen_temps[n]] = IR_NONE;
-			free_scratch(g, &g->v[r]);
+			gen_free_scratch(g, &g->v[r]);
 		}
 	}
 	for (unsigned n = 0; n < GEN_XMMS; n++) {
@@ -439,7 +439,7 @@ void gen_end_ins(struct gen *g)
 		if (r != IR_NONE && g->v[r].last_use <= g->pos) {
 			g->v[r].reg = NO_REG;
 			g->xmm_owner[n] = IR_NONE;
-			free_scratch(g, &g->v[r]);
+			gen_free_scratch(g, &g->v[r]);
 		}
 	}
 	g->locked = g->xmm_locked = 0;
