@@ -337,6 +337,35 @@ static void code_across_one_page_mapped_twice(void)
 	machine_done(&m);
 }
 
+/* A page is mapped elsewhere without a fence: its old code may still be run by address, but what
+ * the new page holds must not be linked to it, or it would outlive it. */
+static void links_stay_in_one_host_page(void)
+{
+	enum { OLD = 0x4000, NEW = 0x6000, TIMES = 300 };
+	struct machine m;
+	machine_init(&m, 1);
+	struct mini *s = state_of(&m, 0);
+	start(&m);
+	CODE(&m, OLD + 0x100, I(LI, .d = 3, .imm = 1), I(JR, .a = 5));
+	CODE(&m, NEW + 0x100, I(LI, .d = 3, .imm = 2), I(JR, .a = 5));
+	CODE(&m, NEW + 0x200, I(J, .imm = -0x100));
+	for (int32_t n = 0; n < 2; n++)
+		CODE(&m, 0x1000 + 0x100 * (uint64_t)n, I(LI, .d = 1, .imm = TIMES), I(LI, .d = 6),
+			I(LI, .d = 4, .imm = 0x5100 + 0x100 * n), I(JR, .d = 5, .a = 4),
+			I(ADDI, .d = 1, .a = 1, .imm = -1), I(BNE, .a = 1, .b = 6, .imm = -16),
+			END);
+	s->pages[5].gpa = OLD;
+	run_to_end(&m, 0x1000);
+	CHECK_EQ(s->r[3], UINT64_C(1));
+	s->pages[5].gpa = NEW;
+	tlb_flush_page(&s->tlb, GVA(0x5000)); /* as when another page takes its place */
+	run_to_end(&m, 0x1100);
+	CODE(&m, OLD + 0x100, I(LI, .d = 3, .imm = 3), I(JR, .a = 5));
+	run_to_end(&m, 0x1100);
+	CHECK_EQ(s->r[3], UINT64_C(2));
+	machine_done(&m);
+}
+
 /* CPU 0 rewrites a function and says so; CPU 1 fences, calls it and answers with what it returned.
  */
 static void code_changed_by_another_cpu(void)
@@ -509,6 +538,7 @@ int main(void)
 	RUN(code_that_changes);
 	RUN(code_across_pages);
 	RUN(code_across_one_page_mapped_twice);
+	RUN(links_stay_in_one_host_page);
 	RUN(code_changed_by_another_cpu);
 	RUN(atomics);
 	RUN(requests_between_cpus);
