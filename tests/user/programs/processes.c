@@ -73,8 +73,8 @@ static void spawns(char *self)
 	char *args[] = {self, "child", "a b", "", NULL}, *env[] = {"ONE=1", NULL};
 	pid_t pid;
 	int r = posix_spawn(&pid, self, NULL, NULL, args, env);
+	status("spawned", pid); /* which prints when the child has */
 	printf("spawn %d\n", r);
-	status("spawned", pid);
 	printf("spawn of nothing: %s\n",
 		strerror(posix_spawn(&pid, "/nonexistent", NULL, NULL, args, env)));
 	printf("spawn of a directory: %s\n",
