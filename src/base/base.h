@@ -92,6 +92,10 @@ static inline uint64_t align_down(uint64_t v, uint64_t a)
 {
 	return v & ~(a - 1);
 }
+static inline uint8_t *align_down_ptr(const void *p, size_t a)
+{
+	return (uint8_t *)((uintptr_t)p & ~(uintptr_t)(a - 1));
+}
 
 /* Unaligned loads and stores in a given byte order. */
 #define DEFINE_BYTEORDER(bits)                                                                     \

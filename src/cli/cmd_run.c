@@ -254,6 +254,15 @@ static int open_gdb(struct run *r, struct error *err)
 	return 0;
 }
 
+static int check_env(const struct values *v, struct error *err)
+{
+	for (size_t i = 0; i < v->env.len; i++)
+		if (v->env.items[i][0] == '=' || !strchr(v->env.items[i], '='))
+			return error_set(err, EINVAL, "--env %s: not of the form NAME=value",
+				v->env.items[i]);
+	return 0;
+}
+
 static int check_options(struct run *r, bool separated, struct error *err)
 {
 	const struct values *v = r->v;
@@ -269,12 +278,10 @@ static int check_options(struct run *r, bool separated, struct error *err)
 		error_remedy(err, "put it before the image, or -- before the command");
 		return -EINVAL;
 	}
-	for (size_t i = 0; i < v->env.len; i++) {
-		if (v->env.items[i][0] == '=' || !strchr(v->env.items[i], '='))
-			return error_set(err, EINVAL, "--env %s: not of the form NAME=value",
-				v->env.items[i]);
-	}
-	int e = v->name ? instance_name_check(v->name, err) : 0;
+	int e = check_env(v, err);
+	if (e < 0)
+		return e;
+	e = v->name ? instance_name_check(v->name, err) : 0;
 	if (e < 0)
 		return error_wrap(err, e, "--name");
 	e = v->hostname ? instance_name_check(v->hostname, err) : 0;
@@ -498,13 +505,8 @@ static int run_process(struct cli *cli, const struct values *v, char **command)
 			return cli_usage(cli, &err);
 		}
 	}
-	for (size_t i = 0; i < v->env.len; i++) {
-		if (v->env.items[i][0] == '=' || !strchr(v->env.items[i], '=')) {
-			error_set(&err, EINVAL, "--env %s: not of the form NAME=value",
-				v->env.items[i]);
-			return cli_usage(cli, &err);
-		}
-	}
+	if (check_env(v, &err) < 0)
+		return cli_usage(cli, &err);
 	const struct process_options o = {
 		v->root, v->workdir, &v->env, v->strace, v->stats, command};
 	return process_run(cli, &o);

@@ -12,7 +12,6 @@ enum {
 	CACHE_LIMIT_BYTES = 24 << 20,
 	CACHE_SPARE_BYTES = CACHE_LIMIT_BYTES / 4, /* room to make, so that it is made rarely */
 	PAGE_MIN_BLOCKS = 8,
-	ENTRIES_TO_COMPILE_AGAIN = 32,
 	WRITE_COUNTERS = 1 << 10,
 };
 
@@ -79,7 +78,7 @@ static uint64_t mix(uint64_t v)
 
 static const uint8_t *page_of(const uint8_t *host)
 {
-	return (const uint8_t *)((uintptr_t)host & ~(uintptr_t)(GUEST_PAGE_BYTES - 1));
+	return align_down_ptr(host, GUEST_PAGE_BYTES);
 }
 
 static unsigned bucket_of(const uint8_t *page)
@@ -91,7 +90,7 @@ static unsigned bucket_of(const uint8_t *page)
 static struct page **find_page(struct code_cache *c, const struct code_key *k)
 {
 	const uint8_t *host = page_of(k->host);
-	uint64_t pc = k->pc & ~(uint64_t)(GUEST_PAGE_BYTES - 1);
+	uint64_t pc = align_down(k->pc, GUEST_PAGE_BYTES);
 	struct page **p = &c->pages[bucket_of(host)];
 	while (*p && ((*p)->host != host || (*p)->pc != pc || (*p)->flags != k->flags))
 		p = &(*p)->next;
@@ -138,8 +137,9 @@ static struct block *add_block(struct code_cache *c, const struct code_key *k)
 	struct page **pp = find_page(c, k), *p = *pp;
 	if (!p) {
 		*pp = p = xcalloc(1, sizeof(*p));
-		*p = (struct page){page_of(k->host), k->pc & ~(uint64_t)(GUEST_PAGE_BYTES - 1)};
-		p->flags = k->flags;
+		*p = (struct page){.host = page_of(k->host),
+			.pc = align_down(k->pc, GUEST_PAGE_BYTES),
+			.flags = k->flags};
 		c->bytes += sizeof(*p);
 	}
 	if (4u * (p->count + 1u) > 3u * p->capacity)
@@ -210,13 +210,33 @@ static void free_limbo(struct code_cache *c, uint64_t up_to)
 		c->limbo_last = &c->limbo_first;
 }
 
+static void drop_compiled(struct code_cache *c, struct block *b, uint64_t epoch)
+{
+	if (!b->native)
+		return;
+	to_limbo(c, NULL, b->region, epoch);
+	b->native = NULL;
+	b->region = NULL;
+	if (b->code)
+		interp_hot_after(b->code->code, CODE_HOT_AGAIN);
+}
+
+static void drop_interpreted(struct code_cache *c, struct page *p, struct block *b, uint64_t epoch)
+{
+	if (!b->code)
+		return;
+	remove_straddler(c, p, b);
+	b->next_page = NULL;
+	c->bytes -= code_bytes(b);
+	to_limbo(c, b->code, NULL, epoch);
+	b->code = NULL;
+}
+
 /* What the block has goes; its place stays, for the caller. */
 static void empty_block(struct code_cache *c, struct page *p, struct block *b, uint64_t epoch)
 {
-	remove_straddler(c, p, b);
-	c->bytes -= code_bytes(b);
-	to_limbo(c, b->code, b->region, epoch);
-	*b = (struct block){.offset = b->offset, .used = true};
+	drop_interpreted(c, p, b, epoch);
+	drop_compiled(c, b, epoch);
 }
 
 static void drop_page(struct code_cache *c, struct page **pp, uint64_t epoch)
@@ -231,30 +251,10 @@ static void drop_page(struct code_cache *c, struct page **pp, uint64_t epoch)
 	free(p);
 }
 
-static void drop_compiled(struct code_cache *c, struct block *b, uint64_t epoch)
-{
-	if (!b->native)
-		return;
-	to_limbo(c, NULL, b->region, epoch);
-	b->native = NULL;
-	b->region = NULL;
-	if (b->code)
-		interp_hot_after(b->code->code, ENTRIES_TO_COMPILE_AGAIN);
-}
-
-static void drop_interpreted(struct code_cache *c, struct page *p, struct block *b, uint64_t epoch)
-{
-	if (!b->native)
-		remove_straddler(c, p, b);
-	c->bytes -= code_bytes(b);
-	if (b->code)
-		to_limbo(c, b->code, NULL, epoch);
-	b->code = NULL;
-}
-
 /* Interpreted code is linked to interpreted code of its page, compiled code to compiled code:
- * either may go without the other. */
-static void drop_part(struct code_cache *c, struct page **pp, bool compiled, uint64_t epoch)
+ * either may go without the other. Returns where the next page hangs. */
+static struct page **drop_part(
+	struct code_cache *c, struct page **pp, bool compiled, uint64_t epoch)
 {
 	struct page *p = *pp;
 	unsigned left = 0, capacity = PAGE_MIN_BLOCKS;
@@ -271,12 +271,13 @@ static void drop_part(struct code_cache *c, struct page **pp, bool compiled, uin
 	}
 	if (!left) {
 		drop_page(c, pp, epoch);
-		return;
+		return pp;
 	}
 	p->count = (uint16_t)left;
 	while (4 * left > 3 * capacity)
 		capacity *= 2;
 	set_capacity(c, p, capacity); /* and what was moved is found again */
+	return &p->next;
 }
 
 static uint64_t new_epoch(struct code_cache *c)
@@ -290,11 +291,8 @@ static void drop_some_interpreted(struct code_cache *c)
 	uint64_t epoch = new_epoch(c), before = c->bytes;
 	for (unsigned n = 0; n < PAGE_BUCKETS && before - c->bytes < CACHE_SPARE_BYTES; n++) {
 		c->hand = (c->hand + 1) % PAGE_BUCKETS;
-		for (struct page **p = &c->pages[c->hand], *page; (page = *p);) {
-			drop_part(c, p, false, epoch);
-			if (*p == page)
-				p = &page->next;
-		}
+		for (struct page **p = &c->pages[c->hand]; *p;)
+			p = drop_part(c, p, false, epoch);
 	}
 }
 
@@ -314,12 +312,8 @@ static void drop_compiled_in(struct code_cache *c, const uint8_t *low, const uin
 {
 	uint64_t epoch = new_epoch(c);
 	for (unsigned n = 0; n < PAGE_BUCKETS; n++)
-		for (struct page **p = &c->pages[n], *page; (page = *p);) {
-			if (has_code_in(page, low, high))
-				drop_part(c, p, true, epoch);
-			if (*p == page)
-				p = &page->next;
-		}
+		for (struct page **p = &c->pages[n]; *p;)
+			p = has_code_in(*p, low, high) ? drop_part(c, p, true, epoch) : &(*p)->next;
 }
 
 static void drop_everything(struct code_cache *c)
@@ -554,26 +548,28 @@ const struct interp_code *code_cache_add(
 	return added;
 }
 
+static void link_edge(struct code_cache *c, struct jit_link *link, uint32_t flags)
+{
+	struct code_key to = {.host = link->host, .pc = link->pc, .flags = flags};
+	const struct block *b = find_block(c, &to);
+	if (b && b->native)
+		jit_link_to(c->jit, link, b->native);
+}
+
 /* An edge whose target is compiled already needs no first time. */
 static void link_region(struct code_cache *c, const struct code_key *key, struct jit_region *region)
 {
 	for (unsigned n = 0; n < region->link_count; n++) {
 		struct jit_link *link = &region->links[n];
-		link->host = key->host + (link->pc - key->pc);
-		struct code_key to = {key->host + (link->pc - key->pc), NULL, link->pc, key->flags};
-		const struct block *b = find_block(c, &to);
-		if (b && b->native)
-			jit_link_to(c->jit, link, b->native);
+		link->host = code_key_at(key, link->pc).host;
+		link_edge(c, link, key->flags);
 	}
 }
 
 void code_cache_link(struct code_cache *c, struct jit_link *link, uint32_t flags)
 {
-	struct code_key to = {link->host, NULL, link->pc, flags, 0};
 	pthread_mutex_lock(&c->lock);
-	const struct block *b = find_block(c, &to);
-	if (b && b->native)
-		jit_link_to(c->jit, link, b->native);
+	link_edge(c, link, flags);
 	pthread_mutex_unlock(&c->lock);
 }
 
@@ -586,7 +582,7 @@ bool code_cache_add_region(
 	bool current = is_current(c, key);
 	for (unsigned n = 0; n < region->entry_count && current; n++) {
 		const struct jit_entry *e = &region->entries[n];
-		struct code_key at = {key->host + (e->pc - key->pc), NULL, e->pc, key->flags};
+		struct code_key at = code_key_at(key, e->pc);
 		struct block *b = find_block(c, &at);
 		if (b && (b->native || b->next_page))
 			continue;

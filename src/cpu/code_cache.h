@@ -23,6 +23,16 @@ struct code_key {
 	uint64_t writes; /* code_cache_writes() before the code was read, when some is added */
 };
 
+/* The same code from another address in its page on. */
+static inline struct code_key code_key_at(const struct code_key *k, uint64_t pc)
+{
+	return (struct code_key){.host = k->host + (pc - k->pc), .pc = pc, .flags = k->flags};
+}
+
+/* Entries after which interpreted code is hot again that could not be compiled, or whose compiled
+ * code went. */
+enum { CODE_HOT_AGAIN = 32 };
+
 /* The cache's way to its vCPUs. */
 struct code_cache_users {
 	void *opaque;

@@ -132,6 +132,12 @@ static inline void vcpu_count_event(_Atomic uint64_t *counter)
 void vcpu_kick(struct vcpu *v);
 void vcpu_serve_requests(struct vcpu *v);
 
+/* The translation flags are the context's low bits (run.c). */
+static inline uint16_t vcpu_code_flags(const struct vcpu *v)
+{
+	return (uint16_t)v->run.context;
+}
+
 /* run.c: runs guest code until the thread has other business (on the vCPU's thread). */
 void vcpu_run(struct vcpu *v);
 

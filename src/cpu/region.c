@@ -9,7 +9,6 @@ enum {
 	REGION_BLOCKS = 64,
 	REGION_INSNS = 512,
 	BLOCK_INSNS = 64,
-	ENTRIES_TO_TRY_AGAIN = 32,
 	NOT_LIFTED = 0, /* of block_at; else a block's number + 1 */
 	REFUSED = 0xff,
 };
@@ -40,9 +39,7 @@ static void later(struct region *r, uint64_t pc)
 /* Code that nobody has come to yet is left to the interpreter. */
 static bool is_wanted(struct region *r, uint64_t pc)
 {
-	struct code_key key = r->key;
-	key.host += pc - key.pc;
-	key.pc = pc;
+	struct code_key key = code_key_at(&r->key, pc);
 	struct code_found found = code_cache_find(r->v->group->cache, &key);
 	return found.code && !found.native && !found.next_page;
 }
@@ -180,7 +177,7 @@ const void *vcpu_hot_code(struct vcpu *v)
 {
 	struct cpu_head *h = v->head;
 	struct error err _error_ = ERROR_INIT;
-	struct code_key key = {.pc = h->pc, .flags = (uint16_t)v->run.context};
+	struct code_key key = {.pc = h->pc, .flags = vcpu_code_flags(v)};
 	uint32_t mapping = h->mapping_epoch;
 	key.host = vcpu_fetch_pointer(v, h->pc);
 	if (!key.host)
@@ -196,7 +193,7 @@ const void *vcpu_hot_code(struct vcpu *v)
 		int ret = found.next_page ? -ENOTSUP : compile(r, &compiled, &err);
 		free(r);
 		if (ret == -ENOSPC) {
-			interp_hot_after(found.code->code, ENTRIES_TO_TRY_AGAIN);
+			interp_hot_after(found.code->code, CODE_HOT_AGAIN);
 			code_cache_make_room(v->group->cache);
 			return NULL;
 		}
@@ -207,7 +204,7 @@ const void *vcpu_hot_code(struct vcpu *v)
 		}
 		vcpu_count_event(&v->regions_compiled);
 		if (!code_cache_add_region(v->group->cache, &key, compiled))
-			interp_hot_after(found.code->code, ENTRIES_TO_TRY_AGAIN);
+			interp_hot_after(found.code->code, CODE_HOT_AGAIN);
 		found = code_cache_find(v->group->cache, &key);
 	}
 	/* As in vcpu_find_code(): nothing new among what is old. */

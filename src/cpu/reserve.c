@@ -12,11 +12,6 @@ static bool within(const uint8_t *p, const uint8_t *from, size_t bytes)
 	return (uintptr_t)p - (uintptr_t)from < bytes;
 }
 
-static const uint8_t *align(const uint8_t *p, size_t bytes)
-{
-	return (const uint8_t *)((uintptr_t)p & ~(uintptr_t)(bytes - 1));
-}
-
 /* Takes the reservations in [from, from + bytes) from all but one. The lock is held. */
 static void take_away(
 	struct vcpu_group *g, const uint8_t *from, size_t bytes, const struct vcpu *but)
@@ -33,7 +28,7 @@ static void take_away(
 /* The page of p has none any more: it becomes an ordinary one. The lock is held. */
 static void release_page(struct vcpu_group *g, const uint8_t *p)
 {
-	const uint8_t *page = align(p, GUEST_PAGE_BYTES);
+	const uint8_t *page = align_down_ptr(p, GUEST_PAGE_BYTES);
 	for (unsigned n = 0; n < atomic_load(&g->count); n++) {
 		const uint8_t *w = atomic_load(&g->vcpus[n]->head->reservation.watched);
 		if (w && within(w, page, GUEST_PAGE_BYTES))
@@ -44,7 +39,7 @@ static void release_page(struct vcpu_group *g, const uint8_t *p)
 
 void vcpu_break_reservations(struct vcpu_group *g, const uint8_t *page)
 {
-	page = align(page, GUEST_PAGE_BYTES);
+	page = align_down_ptr(page, GUEST_PAGE_BYTES);
 	pthread_mutex_lock(&g->reserve_lock);
 	take_away(g, page, GUEST_PAGE_BYTES, NULL);
 	release_page(g, page);
@@ -58,7 +53,7 @@ static void stored(struct vcpu *v, const uint8_t *p)
 	struct vcpu_group *g = v->group;
 	_Atomic uint8_t *flags = code_cache_page_flags(g->cache, p);
 	uint8_t old = atomic_fetch_or(flags, MEMORY_PAGE_DIRTY);
-	take_away(g, align(p, LINE_BYTES), LINE_BYTES, v);
+	take_away(g, align_down_ptr(p, LINE_BYTES), LINE_BYTES, v);
 	release_page(g, p);
 	pthread_mutex_unlock(&g->reserve_lock);
 	if (old & MEMORY_PAGE_CODE) {
@@ -121,7 +116,8 @@ bool vcpu_load_reserved(void *cpu, uint64_t addr, unsigned bytes, uint64_t *valu
 		/* While this CPU waits for others, they may change where addr is. */
 		if (p == before && reserve(v, p, bytes, value))
 			return true;
-		vcpu_protect_page(v, (uint8_t *)align(p, GUEST_PAGE_BYTES), MEMORY_PAGE_RESERVED);
+		vcpu_protect_page(
+			v, (uint8_t *)align_down_ptr(p, GUEST_PAGE_BYTES), MEMORY_PAGE_RESERVED);
 		before = p;
 		p = vcpu_atomic(cpu, addr, bytes, false);
 	}

@@ -71,7 +71,7 @@ static const void *find_native(struct vcpu *v)
 	}
 	struct jit_link *link = h->exec.link;
 	if (link && link->pc == h->pc)
-		code_cache_link(v->group->cache, link, (uint16_t)v->run.context);
+		code_cache_link(v->group->cache, link, vcpu_code_flags(v));
 	return code;
 }
 

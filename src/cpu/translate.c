@@ -13,7 +13,7 @@ enum { BLOCK_MAX_INSNS = 64, INSN_MAX_BYTES = 16 };
 
 static uint8_t *page_of(const uint8_t *host)
 {
-	return (uint8_t *)((uintptr_t)host & ~(uintptr_t)(GUEST_PAGE_BYTES - 1));
+	return align_down_ptr(host, GUEST_PAGE_BYTES);
 }
 
 static void protect_page(void *opaque, void *state)
@@ -207,7 +207,7 @@ const struct interp_jump *vcpu_find_code(struct vcpu *v)
 	if (vcpu_debug_break(v))
 		return NULL;
 	vcpu_count_event(&v->lookups_missed);
-	struct code_key key = {.pc = h->pc, .flags = (uint16_t)v->run.context};
+	struct code_key key = {.pc = h->pc, .flags = vcpu_code_flags(v)};
 	uint32_t mapping = h->mapping_epoch;
 	key.host = vcpu_fetch_pointer(v, h->pc);
 	if (!key.host)

@@ -243,7 +243,6 @@ int jit_compile(struct jit *j, const struct ir_func *f, unsigned entries, struct
 	struct error *err)
 {
 	struct jit_region *r = xcalloc(1, sizeof(*r));
-	r->insns = f->insns;
 	pthread_mutex_lock(&j->lock);
 	struct jit_hole *hole = largest_hole(j);
 	int ret = hole ? jit_emit(j, f, entries, j->write + hole->at,

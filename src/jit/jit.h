@@ -35,7 +35,7 @@ struct jit_access {
 
 struct jit_region {
 	uint8_t *code; /* in the writable mapping; owned by struct jit */
-	uint32_t bytes, insns;
+	uint32_t bytes;
 	unsigned entry_count, link_count, access_count;
 	struct jit_entry *entries;   /* owned */
 	struct jit_link *links;	     /* owned */

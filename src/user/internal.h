@@ -101,6 +101,7 @@ int64_t user_clone(struct user_thread *t, uint64_t flags, uint64_t stack, uint64
 	uint64_t tls, uint64_t child_tid, int exit_signal, uint64_t pidfd);
 int64_t user_clone3(struct user_thread *t, const uint64_t a[6]);
 void user_thread_exit(struct user_thread *t, int status);
+void user_keep_self(struct user_process *p); /* the guest's root is about to change: sets self_fd */
 void user_print_stats(const struct user_process *p);	     /* if --stats asks; on stderr */
 _Noreturn void user_exit(struct user_thread *t, int status); /* exit_group */
 

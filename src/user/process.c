@@ -20,6 +20,13 @@ static int move_high(int fd)
 	return high;
 }
 
+void user_keep_self(struct user_process *p)
+{
+	int fd = p->self_fd < 0 ? open("/proc/self/exe", O_PATH | O_CLOEXEC) : -1;
+	if (fd >= 0)
+		p->self_fd = move_high(fd);
+}
+
 static int open_root(struct user_process *p, const char *root, struct error *err)
 {
 	char real[PATH_MAX + 1];

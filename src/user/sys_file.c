@@ -213,11 +213,7 @@ static int64_t change_root(struct user_thread *t, long nr, const uint64_t a[6])
 		r = user_path(t, AT_FDCWD, a[1], 0, &second);
 	if (r < 0)
 		return r;
-	if (p->self_fd < 0) {
-		int fd = open("/proc/self/exe", O_PATH | O_CLOEXEC);
-		p->self_fd = fcntl(fd, F_DUPFD_CLOEXEC, 900);
-		close(fd);
-	}
+	user_keep_self(p);
 	r = USER_HOST(t, nr, first.addr, nr == SYS_pivot_root ? second.addr : 0);
 	if (r == 0 && p->root) {
 		free(TAKE_PTR(p->root));
@@ -239,8 +235,7 @@ int64_t user_sys_pivot_root(struct user_thread *t, const uint64_t a[6])
 int64_t user_sys_setns(struct user_thread *t, const uint64_t a[6])
 {
 	struct user_process *p = t->process;
-	if (p->self_fd < 0)
-		p->self_fd = open("/proc/self/exe", O_PATH | O_CLOEXEC);
+	user_keep_self(p);
 	return user_host(t, SYS_setns, a);
 }
 

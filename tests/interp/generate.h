@@ -22,6 +22,21 @@ static inline unsigned below(unsigned n)
 	return (unsigned)((rnd() >> 33) % n);
 }
 
+/* What the surroundings of the memory at BASE do. */
+static inline bool fault(void *cpu, uint64_t addr)
+{
+	struct cpu_head *h = cpu;
+	h->fault.pending = true;
+	h->fault.cause = 1;
+	h->fault.value = addr;
+	return false;
+}
+static inline bool inside(uint64_t addr, unsigned bytes, unsigned flags)
+{
+	return addr >= BASE && addr + bytes <= BASE + MEMORY &&
+	       (!(flags & IR_MEM_ALIGNED) || !(addr % bytes));
+}
+
 /* Numbers that matter more often than chance has them. */
 static inline uint64_t interesting(void)
 {

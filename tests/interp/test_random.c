@@ -12,19 +12,6 @@
 /* --- the interpreter's surroundings --- */
 static uint8_t memory[2][MEMORY] __attribute__((aligned(4096)));
 
-static bool fault(void *cpu, uint64_t addr)
-{
-	struct cpu_head *h = cpu;
-	h->fault.pending = true;
-	h->fault.cause = 1;
-	h->fault.value = addr;
-	return false;
-}
-static bool inside(uint64_t addr, unsigned bytes, unsigned flags)
-{
-	return addr >= BASE && addr + bytes <= BASE + MEMORY &&
-	       (!(flags & IR_MEM_ALIGNED) || !(addr % bytes));
-}
 static bool slow_load(void *cpu, uint64_t addr, unsigned bytes, unsigned flags, uint64_t *value)
 {
 	if (!inside(addr, bytes, flags))

@@ -1,22 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a debugger sees of a hart: registers by number, the description that names them, mappings.
-#include "isa/rv64/internal.h"
+#include "cpu.h"
 
 #include "tap.h"
 
 static const struct isa_debug *const debug = &rv64_debug;
-
-static struct rv64_cpu *new_cpu(void)
-{
-	struct rv64_cpu *c = xcalloc(1, sizeof(*c));
-	rv64_isa.init(c, 3);
-	return c;
-}
-static void free_cpu(struct rv64_cpu *c)
-{
-	rv64_isa.done(c);
-	free(c);
-}
 
 /* The number that the description gives a register. */
 static unsigned number_of(const struct strbuf *xml, const char *name)
@@ -43,7 +31,7 @@ static bool set(struct rv64_cpu *c, unsigned number, uint64_t v)
 
 static void the_description_counts_them(void)
 {
-	struct rv64_cpu *c = new_cpu();
+	struct rv64_cpu *c = new_cpu(3);
 	struct strbuf xml _strbuf_ = STRBUF_INIT;
 	debug->describe(&xml);
 	uint8_t raw[ISA_REGISTER_BYTES];
@@ -68,7 +56,7 @@ static void the_description_counts_them(void)
 
 static void registers(void)
 {
-	struct rv64_cpu *c = new_cpu();
+	struct rv64_cpu *c = new_cpu(3);
 	struct strbuf xml _strbuf_ = STRBUF_INIT;
 	debug->describe(&xml);
 	CHECK_EQ(number_of(&xml, "zero"), 0u);
@@ -101,7 +89,7 @@ static void registers(void)
 /* Sv39: page 1 is a supervisor's, to be executed only; a large page; no page. */
 static void mappings(void)
 {
-	struct rv64_cpu *c = new_cpu();
+	struct rv64_cpu *c = new_cpu(3);
 	memory_new(&c->head.memory, NULL);
 	memory_add_ram(c->head.memory, GPA(0x80000000), 16 * GUEST_PAGE_BYTES, NULL);
 	const uint64_t pte[][2] = {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The lifter's IR: every instruction's is valid in every mode, before and after the passes; blocks
 // begin and end where they should.
-#include "isa/rv64/internal.h"
+#include "cpu.h"
 
 #include "tap.h"
 
@@ -10,18 +10,6 @@ static uint32_t random32(void)
 {
 	seed = seed * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
 	return (uint32_t)(seed >> 32);
-}
-
-static struct rv64_cpu *new_cpu(void)
-{
-	struct rv64_cpu *c = xcalloc(1, sizeof(*c));
-	rv64_isa.init(c, 0);
-	return c;
-}
-static void free_cpu(struct rv64_cpu *c)
-{
-	rv64_isa.done(c);
-	free(c);
 }
 
 /* Lifts `count` bytes at pc 0x1000; returns what lift() does. The text is appended to out. */
@@ -54,7 +42,7 @@ static void set_mode(struct rv64_cpu *c, unsigned n)
 
 static void all_compressed_verify(void)
 {
-	struct rv64_cpu *c = new_cpu();
+	struct rv64_cpu *c = new_cpu(0);
 	struct ir_func f;
 	for (unsigned w = 0; w < 1 << 16; w++) {
 		uint8_t code[2];
@@ -75,7 +63,7 @@ static void all_compressed_verify(void)
  * that rows fix are hit often enough when the word is made from another legal one. */
 static void sampled_words_verify(void)
 {
-	struct rv64_cpu *c = new_cpu();
+	struct rv64_cpu *c = new_cpu(0);
 	struct ir_func f;
 	uint8_t seen[RV64_ROW_COUNT] = {0};
 	static const uint8_t opcodes[] = {0x03, 0x07, 0x0f, 0x13, 0x17, 0x1b, 0x23, 0x27, 0x2f,
@@ -117,7 +105,7 @@ static void sampled_words_verify(void)
 
 static void blocks_end_where_they_should(void)
 {
-	struct rv64_cpu *c = new_cpu();
+	struct rv64_cpu *c = new_cpu(0);
 	struct ir_func f;
 	/* nop; c.nop; j . ; nop */
 	static const uint8_t jump[] = {0x13, 0, 0, 0, 1, 0, 0x6f, 0, 0, 0, 0x13, 0, 0, 0};
@@ -149,7 +137,7 @@ static void blocks_end_where_they_should(void)
  * all the time: in a process. */
 static void order_of_effects(void)
 {
-	struct rv64_cpu *c = new_cpu();
+	struct rv64_cpu *c = new_cpu(0);
 	struct ir_func f;
 	struct strbuf text _strbuf_ = STRBUF_INIT;
 	c->fs = 1;

@@ -1,20 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Saving and restoring a hart; streams that no hart could have written.
-#include "isa/rv64/internal.h"
+#include "cpu.h"
 
 #include "tap.h"
-
-static struct rv64_cpu *new_cpu(void)
-{
-	struct rv64_cpu *c = xcalloc(1, sizeof(*c));
-	rv64_isa.init(c, 3);
-	return c;
-}
-static void free_cpu(struct rv64_cpu *c)
-{
-	rv64_isa.done(c);
-	free(c);
-}
 
 static void save(struct rv64_cpu *c, struct strbuf *out)
 {
@@ -35,7 +23,7 @@ static int restore(struct rv64_cpu *c, const struct strbuf *in, size_t len)
 
 static void everything_comes_back(void)
 {
-	struct rv64_cpu *a = new_cpu(), *b = new_cpu();
+	struct rv64_cpu *a = new_cpu(3), *b = new_cpu(3);
 	struct strbuf first _strbuf_ = STRBUF_INIT, second _strbuf_ = STRBUF_INIT;
 	for (unsigned n = 1; n < 32; n++)
 		a->x[n] = n * UINT64_C(0x0101010101010101);
@@ -73,7 +61,7 @@ static void note_timer(void *opaque, uint64_t deadline_ns)
 static void the_timer_runs_on(void)
 {
 	static const struct cpu_env env = {.set_timer = note_timer};
-	struct rv64_cpu *a = new_cpu(), *b = new_cpu();
+	struct rv64_cpu *a = new_cpu(3), *b = new_cpu(3);
 	struct strbuf bytes _strbuf_ = STRBUF_INIT;
 	b->head.env = &env;
 	uint64_t now = clock_monotonic_ns();
@@ -96,7 +84,7 @@ static void the_timer_runs_on(void)
 
 static void nonsense_is_refused(void)
 {
-	struct rv64_cpu *a = new_cpu(), *b = new_cpu();
+	struct rv64_cpu *a = new_cpu(3), *b = new_cpu(3);
 	struct strbuf bytes _strbuf_ = STRBUF_INIT;
 	a->priv = 2;
 	save(a, &bytes);
@@ -121,7 +109,7 @@ static void nonsense_is_refused(void)
 static void fences_of_data_keep_code(void)
 {
 	const uint64_t code = 0x80001000, page = GUEST_PAGE_BYTES;
-	struct rv64_cpu *c = new_cpu();
+	struct rv64_cpu *c = new_cpu(3);
 	struct isa_mapping m;
 	CHECK_EQ(rv64_translate(c, GVA(code + 6), ISA_EXEC, &m), 0);
 	uint32_t known = c->head.mapping_epoch;

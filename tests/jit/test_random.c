@@ -56,22 +56,9 @@ static struct tlb_entry random_entry(uint64_t page)
 		page, writable ? page : TLB_NO_TAG, TLB_NO_TAG, (uintptr_t)at - page};
 }
 
-static bool fault(void *cpu, uint64_t addr)
-{
-	struct cpu_head *h = cpu;
-	h->fault.pending = true;
-	h->fault.cause = 1;
-	h->fault.value = addr;
-	return false;
-}
 static void refuse(void *cpu, gva_t addr, enum isa_access access)
 {
 	fault(cpu, addr.v);
-}
-static bool inside(uint64_t addr, unsigned bytes, unsigned flags)
-{
-	return addr >= BASE && addr + bytes <= BASE + MEMORY &&
-	       (!(flags & IR_MEM_ALIGNED) || !(addr % bytes));
 }
 /* As a machine does it: the page is known from now on, sometimes for reading alone. */
 static void fill(uint64_t addr)

@@ -204,20 +204,15 @@ void gen_check_attention(struct gen *g, uint64_t pc)
 }
 
 /* --- stubs --- */
-static struct asm_mem arg(unsigned n)
-{
-	return MEM(RBP, offsetof(struct cpu_head, exec.args) + 8 * (size_t)n);
-}
-
 static void function_stub(struct gen *g, const struct gen_stub *s)
 {
 	for (unsigned n = 0; n < 3; n++) {
 		if (s->args[n] == NO_REG)
 			continue;
 		if (s->arg_fp[n])
-			asm_fp_store(&g->a, 8, arg(n), s->args[n]);
+			asm_fp_store(&g->a, 8, gen_arg(n), s->args[n]);
 		else
-			asm_store(&g->a, 8, arg(n), s->args[n]);
+			asm_store(&g->a, 8, gen_arg(n), s->args[n]);
 	}
 	asm_store_imm(&g->a, 4, HEAD_MEM(exec.info), (int32_t)s->info);
 	asm_store_imm(&g->a, 4, HEAD_MEM(exec.fp_info), (int32_t)s->fp_info);
@@ -227,9 +222,9 @@ static void function_stub(struct gen *g, const struct gen_stub *s)
 	if (s->dst == NO_REG)
 		;
 	else if (s->fp)
-		asm_fp_load(&g->a, s->bytes, s->dst, arg(0));
+		asm_fp_load(&g->a, s->bytes, s->dst, gen_arg(0));
 	else
-		asm_load(&g->a, 8, s->dst, arg(0));
+		asm_load(&g->a, 8, s->dst, gen_arg(0));
 	asm_jmp_to(&g->a, s->back);
 }
 

@@ -126,6 +126,11 @@ static inline bool gen_is_float(const struct gen *g, ir_ref r)
 }
 #define HEAD_MEM(field) MEM(RBP, offsetof(struct cpu_head, field))
 #define SLOT_MEM(g, s)	MEM(RBP, (g)->f->target->slots[s].offset)
+/* Of a slow function. */
+static inline struct asm_mem gen_arg(unsigned n)
+{
+	return MEM(RBP, offsetof(struct cpu_head, exec.args) + 8 * (size_t)n);
+}
 
 /* --- analyse.c --- */
 void gen_analyse(struct gen *g, const struct ir_block *b);

@@ -19,36 +19,35 @@ static void lea_or_mov(struct gen *g, unsigned bytes, int to, int base, int64_t 
 	if (disp)
 		asm_lea(&g->a, bytes, to, MEM(base, disp));
 	else
-		asm_rr(&g->a, bytes, 0x8b, to, base);
+		asm_mov(&g->a, bytes, to, base);
 }
 
-uint8_t *gen_look_up(struct gen *g, int base, int64_t low, int64_t high, bool write, int t, int t2)
+/* mask: the bits of the last byte's address that must be the tag's. */
+static uint8_t *look_up(
+	struct gen *g, int base, int64_t low, int64_t high, int32_t mask, bool write, int t, int t2)
 {
 	lea_or_mov(g, 4, t, base, low);
 	asm_shift(&g->a, 4, SHIFT_SHR, t, INDEX_SHIFT);
 	asm_alu_mem(&g->a, 4, ALU_AND, t, HEAD_MEM(tlb_mask));
 	asm_alu_mem(&g->a, 8, ALU_ADD, t, HEAD_MEM(tlb_entries));
 	lea_or_mov(g, 8, t2, base, high);
-	asm_alu_imm(&g->a, 8, ALU_AND, t2, -GUEST_PAGE_BYTES);
+	asm_alu_imm(&g->a, 8, ALU_AND, t2, mask);
 	asm_alu_mem(&g->a, 8, ALU_CMP, t2, MEM(t, tag_offset(write)));
 	uint8_t *miss = asm_jcc(&g->a, CC_NE);
 	asm_load(&g->a, 8, t, MEM(t, offsetof(struct tlb_entry, addend)));
 	return miss;
 }
 
+uint8_t *gen_look_up(struct gen *g, int base, int64_t low, int64_t high, bool write, int t, int t2)
+{
+	return look_up(g, base, low, high, -GUEST_PAGE_BYTES, write, t, t2);
+}
+
 /* The same for one aligned access at base: what is not aligned is not its page's tag. */
 uint8_t *gen_look_up_aligned(struct gen *g, int base, unsigned bytes, bool write, int t, int t2)
 {
-	asm_rr(&g->a, 4, 0x8b, t, base);
-	asm_shift(&g->a, 4, SHIFT_SHR, t, INDEX_SHIFT);
-	asm_alu_mem(&g->a, 4, ALU_AND, t, HEAD_MEM(tlb_mask));
-	asm_alu_mem(&g->a, 8, ALU_ADD, t, HEAD_MEM(tlb_entries));
-	asm_mov64(&g->a, t2, base);
-	asm_alu_imm(&g->a, 8, ALU_AND, t2, -GUEST_PAGE_BYTES | (int32_t)(bytes - 1));
-	asm_alu_mem(&g->a, 8, ALU_CMP, t2, MEM(t, tag_offset(write)));
-	uint8_t *miss = asm_jcc(&g->a, CC_NE);
-	asm_load(&g->a, 8, t, MEM(t, offsetof(struct tlb_entry, addend)));
-	return miss;
+	int32_t mask = -GUEST_PAGE_BYTES | (int32_t)(bytes - 1);
+	return look_up(g, base, 0, 0, mask, write, t, t2);
 }
 
 /* The group's register gets its address here. */
@@ -223,11 +222,6 @@ void gen_memory(struct gen *g, ir_ref r)
 }
 
 /* --- out of the way --- */
-static struct asm_mem arg(unsigned n)
-{
-	return MEM(RBP, offsetof(struct cpu_head, exec.args) + 8 * (size_t)n);
-}
-
 static void emit_site(struct gen *g, const struct gen_stub *s)
 {
 	struct jit_site site = {.pc_offset = (uint16_t)(s->pc & (GUEST_PAGE_BYTES - 1)),
@@ -247,28 +241,28 @@ static void emit_site(struct gen *g, const struct gen_stub *s)
 void gen_access_stub(struct gen *g, const struct gen_stub *s)
 {
 	bool write = s->kind == STUB_STORE;
-	asm_store(&g->a, 8, arg(0), s->base);
+	asm_store(&g->a, 8, gen_arg(0), s->base);
 	if (s->disp)
-		asm_alu_mem_imm(&g->a, 8, ALU_ADD, arg(0), s->disp);
+		asm_alu_mem_imm(&g->a, 8, ALU_ADD, gen_arg(0), s->disp);
 	if (write && s->imm_value)
-		asm_store_imm(&g->a, 8, arg(2), s->imm);
+		asm_store_imm(&g->a, 8, gen_arg(2), s->imm);
 	else if (write && s->fp)
-		asm_fp_store(&g->a, 8, arg(2), s->value);
+		asm_fp_store(&g->a, 8, gen_arg(2), s->value);
 	else if (write)
-		asm_store(&g->a, 8, arg(2), s->value);
+		asm_store(&g->a, 8, gen_arg(2), s->value);
 	unsigned log2 = (unsigned)__builtin_ctz(s->bytes);
 	enum jit_slow slow = write ? JIT_SLOW_STORE : JIT_SLOW_LOAD;
 	asm_fix(&g->a, asm_call(&g->a),
 		s->group ? g->j->alone[write][log2][s->save_xmm] : g->j->slow[slow][s->save_xmm]);
 	emit_site(g, s);
 	if (s->kind == STUB_LOAD && s->fp)
-		asm_fp_load(&g->a, s->bytes, s->dst, arg(0));
+		asm_fp_load(&g->a, s->bytes, s->dst, gen_arg(0));
 	else if (s->kind == STUB_LOAD && s->sext)
-		asm_load_sext(&g->a, s->bytes, s->dst, arg(0));
+		asm_load_sext(&g->a, s->bytes, s->dst, gen_arg(0));
 	else if (s->kind == STUB_LOAD)
-		asm_load(&g->a, s->bytes, s->dst, arg(0));
+		asm_load(&g->a, s->bytes, s->dst, gen_arg(0));
 	if (s->group_reg != NO_REG)
-		asm_load(&g->a, 8, s->group_reg, arg(1));
+		asm_load(&g->a, 8, s->group_reg, gen_arg(1));
 	asm_jmp_to(&g->a, s->back);
 }
 
@@ -281,16 +275,16 @@ static void emit_alone(struct asm_buf *a, struct jit *j, bool write, unsigned lo
 	asm_push(&g.a, RAX);
 	asm_push(&g.a, RCX);
 	asm_push(&g.a, RDX);
-	asm_load(&g.a, 8, RDX, arg(0));
+	asm_load(&g.a, 8, RDX, gen_arg(0));
 	uint8_t *miss = gen_look_up(&g, RDX, 0, bytes - 1, write, RAX, RCX);
 	if (write) {
-		asm_load(&g.a, 8, RCX, arg(2));
+		asm_load(&g.a, 8, RCX, gen_arg(2));
 		asm_store(&g.a, bytes, MEMX(RDX, RAX, 1, 0), RCX);
 	} else {
 		asm_load(&g.a, bytes, RCX, MEMX(RDX, RAX, 1, 0));
-		asm_store(&g.a, 8, arg(0), RCX);
+		asm_store(&g.a, 8, gen_arg(0), RCX);
 	}
-	asm_store_imm(&g.a, 8, arg(1), 0);
+	asm_store_imm(&g.a, 8, gen_arg(1), 0);
 	asm_alu_mem_imm(&g.a, 8, ALU_ADD, MEM(RSP, 24), sizeof(struct jit_site));
 	asm_pop(&g.a, RDX);
 	asm_pop(&g.a, RCX);

@@ -448,24 +448,19 @@ void gen_slow(struct gen *g, enum jit_slow slow, bool save_xmm)
 	asm_fix(&g->a, asm_call(&g->a), g->j->slow[slow][save_xmm]);
 }
 
-static struct asm_mem slow_arg(unsigned n)
-{
-	return MEM(RBP, offsetof(struct cpu_head, exec.args) + 8 * (size_t)n);
-}
-
 static void slow_args(struct gen *g, const struct ir_ins *i)
 {
 	const ir_ref args[3] = {i->a, i->b, i->c};
 	for (unsigned n = 0; n < 3; n++)
 		if (args[n] != IR_NONE)
-			asm_store(&g->a, 8, slow_arg(n), gen_use(g, args[n]));
+			asm_store(&g->a, 8, gen_arg(n), gen_use(g, args[n]));
 }
 
 static void take_result(struct gen *g, ir_ref r)
 {
 	if (!g->v[r].last_use)
 		return;
-	asm_load(&g->a, 8, gen_def(g, r), slow_arg(0));
+	asm_load(&g->a, 8, gen_def(g, r), gen_arg(0));
 }
 
 static void call(struct gen *g, ir_ref r)
