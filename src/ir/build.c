@@ -74,6 +74,12 @@ ir_ref ir_emit(struct ir_func *f, enum ir_op op, enum ir_type type, unsigned aux
 		return ir_const(f, type, r.value);
 	if (r.kind == IR_FOLD_VALUE)
 		return r.ref;
+	if (r.kind == IR_FOLD_UNARY)
+		ins = (struct ir_ins){.op = (uint8_t)r.op,
+			.type = (uint8_t)type,
+			.a = r.ref,
+			.b = IR_NONE,
+			.c = IR_NONE};
 	return append(f, ins);
 }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ir/fold.h"
 
+#include "ir/range.h"
+
 static int64_t sign_extend(uint64_t v, unsigned bits)
 {
 	return (int64_t)(v << (64 - bits)) >> (64 - bits);
@@ -161,6 +163,33 @@ static struct ir_folded constant_of(uint64_t v)
 	return (struct ir_folded){.kind = IR_FOLD_CONST, .value = v};
 }
 
+static struct ir_folded unary_of(enum ir_op op, ir_ref a)
+{
+	return (struct ir_folded){.kind = IR_FOLD_UNARY, .op = op, .ref = a};
+}
+
+/* An extension that changes nothing, or that may come before the operation. */
+static struct ir_folded extension(const struct ir_func *f, const struct ir_ins *i)
+{
+	const struct ir_ins *a = ir_at(f, i->a);
+	bool sext = i->op == IR_SEXT;
+	if (a->op == IR_TRUNC && ir_at(f, a->a)->type == i->type) {
+		unsigned cut = 8 * (ir_type_bytes(i->type) - ir_type_bytes(a->type));
+		struct ir_range x = ir_range(f, a->a);
+		if (sext ? x.sign > cut : x.zero >= cut)
+			return value_of(a->a);
+	}
+	/* sext(-trunc(x)): -x, where that is no overflow */
+	if (sext && a->op == IR_NEG && ir_at(f, a->a)->op == IR_TRUNC &&
+		ir_range(f, a->a).sign >= 2) {
+		ir_ref x = ir_at(f, a->a)->a;
+		unsigned cut = 8 * (ir_type_bytes(i->type) - ir_type_bytes(a->type));
+		if (ir_at(f, x)->type == i->type && ir_range(f, x).sign > cut)
+			return unary_of(IR_NEG, x);
+	}
+	return (struct ir_folded){0};
+}
+
 /* x op c, for a constant c on the right. */
 static struct ir_folded identity_right(const struct ir_ins *i, uint64_t c, uint64_t ones)
 {
@@ -252,7 +281,7 @@ struct ir_folded ir_fold(const struct ir_func *f, const struct ir_ins *i)
 		if (i->op == IR_TRUNC && (a->op == IR_ZEXT || a->op == IR_SEXT) &&
 			ir_at(f, a->a)->type == i->type)
 			return value_of(a->a);
-		return none;
+		return i->op == IR_SEXT || i->op == IR_ZEXT ? extension(f, i) : none;
 	}
 	const struct ir_ins *b = ir_at(f, i->b);
 	if (a->op == IR_CONST && b->op == IR_CONST &&
@@ -263,5 +292,7 @@ struct ir_folded ir_fold(const struct ir_func *f, const struct ir_ins *i)
 		if (r.kind != IR_FOLD_NOTHING)
 			return r;
 	}
+	if (i->op == IR_SUB && a->op == IR_CONST && !a->imm)
+		return unary_of(IR_NEG, i->b);
 	return i->a == i->b ? identity_same(i) : none;
 }

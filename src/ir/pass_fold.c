@@ -18,6 +18,12 @@ static void fold_ins(struct ir_func *f, ir_ref r, ir_ref *map)
 	} else if (folded.kind == IR_FOLD_VALUE) {
 		map[r] = folded.ref;
 		ir_make_nop(i);
+	} else if (folded.kind == IR_FOLD_UNARY) {
+		enum ir_type type = i->type;
+		ir_make_nop(i);
+		i->op = (uint8_t)folded.op;
+		i->type = (uint8_t)type;
+		i->a = folded.ref;
 	} else if (i->op == IR_GOTO_IF && ir_is_const(f, i->a)) {
 		ir_ref target = ir_at(f, i->a)->imm ? i->b : i->c;
 		ir_make_nop(i);

@@ -171,6 +171,10 @@ struct user_path {
 /* What the host shall be given for a path of the guest. 0 or -errno. */
 int user_path(
 	struct user_thread *t, int dirfd, uint64_t addr, unsigned flags, struct user_path *out);
+/* Opens what is there already, in one walk: the descriptor, -ENOENT (it is not in the root: what
+ * the host has there counts), the host's wish to begin again, or USER_NO_RESULT: ask user_path().
+ */
+int64_t user_path_open(struct user_thread *t, int dirfd, const char *path, uint64_t flags);
 /* The same for a string of ours; out->text is always set. */
 int user_path_text(
 	struct user_process *p, int dirfd, const char *path, unsigned flags, struct user_path *out);

@@ -42,13 +42,18 @@ static int path_of_fd(int fd, char *out)
 	return 0;
 }
 
+#define IN_ROOT (RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
+
 /* The host's path of what the path names in the root: 0 or -errno. */
 static int in_root(const struct user_process *p, const char *path, bool follow, char *out)
 {
-	struct open_how how = {.flags = O_PATH | O_CLOEXEC | (follow ? 0 : O_NOFOLLOW),
-		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
+	struct open_how how = {
+		.flags = O_PATH | O_CLOEXEC | (follow ? 0 : O_NOFOLLOW), .resolve = IN_ROOT};
 	int64_t fd =
 		USER_CALL(SYS_openat2, p->root_fd, (uintptr_t)path, (uintptr_t)&how, sizeof(how));
+	if (fd == -EMFILE || fd == -ENFILE) /* better than what the host has there */
+		return snprintf(out, PATH_MAX, "%s%s", p->root, path) < PATH_MAX ? 0
+										 : -ENAMETOOLONG;
 	if (fd < 0)
 		return (int)fd;
 	int r = path_of_fd((int)fd, out);
@@ -124,6 +129,23 @@ static int relative(
 		return -ENAMETOOLONG;
 	out->dirfd = AT_FDCWD;
 	return resolve(p, joined, flags, out->text);
+}
+
+int64_t user_path_open(struct user_thread *t, int dirfd, const char *path, uint64_t flags)
+{
+	const struct user_process *p = t->process;
+	struct open_how how = {.flags = flags, .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS};
+	if (!p->root || !path[0] || is_hosts(path))
+		return USER_NO_RESULT;
+	if (path[0] == '/') {
+		dirfd = p->root_fd;
+		how.resolve = IN_ROOT;
+	}
+	int64_t r = USER_HOST(t, SYS_openat2, (uint64_t)(int64_t)dirfd, (uintptr_t)path,
+		(uintptr_t)&how, sizeof(how));
+	if (r == -ENOENT && path[0] == '/')
+		return -ENOENT;
+	return r >= 0 || r == -EINTR || r == USER_AGAIN || r == USER_RESTART ? r : USER_NO_RESULT;
 }
 
 int user_path_text(

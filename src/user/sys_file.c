@@ -41,41 +41,78 @@ int64_t user_sys_fstat(struct user_thread *t, const uint64_t a[6])
 	return r < 0 ? r : put_stat(a[1], &st);
 }
 
+/* Under the root: one walk, by which the file is known. USER_NO_RESULT: the host is to be asked. */
+static int64_t stat_in_root(struct user_thread *t, const uint64_t a[6], struct user_path *path)
+{
+	struct stat st;
+	if (!t->process->root || a[3] & ~(uint64_t)(AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT))
+		return USER_NO_RESULT;
+	int64_t r = user_read_string(a[1], path->text, PATH_MAX);
+	if (r < 0)
+		return r;
+	int64_t fd = user_path_open(t, (int)a[0], path->text,
+		O_PATH | O_CLOEXEC | (a[3] & AT_SYMLINK_NOFOLLOW ? O_NOFOLLOW : 0));
+	if (fd < 0)
+		return fd;
+	r = USER_CALL(SYS_fstat, fd, (uintptr_t)&st);
+	USER_CALL(SYS_close, fd);
+	return r < 0 ? r : put_stat(a[2], &st);
+}
+
 int64_t user_sys_fstatat(struct user_thread *t, const uint64_t a[6])
 {
 	struct stat st;
 	struct user_path path;
-	unsigned flags = a[3] & AT_SYMLINK_NOFOLLOW ? USER_PATH_NOFOLLOW : 0;
-	int64_t r = user_path(t, (int)a[0], a[1], flags, &path);
-	if (r == 0)
-		r = USER_HOST(t, SYS_newfstatat, (uint64_t)(int64_t)path.dirfd, path.addr,
-			(uintptr_t)&st, a[3]);
+	int64_t r = stat_in_root(t, a, &path);
+	if (r == -ENOENT) {
+		path.dirfd = AT_FDCWD;
+		path.addr = (uintptr_t)path.text;
+	} else if (r != USER_NO_RESULT) {
+		return r;
+	} else {
+		r = user_path(t, (int)a[0], a[1],
+			a[3] & AT_SYMLINK_NOFOLLOW ? USER_PATH_NOFOLLOW : 0, &path);
+		if (r < 0)
+			return r;
+	}
+	r = USER_HOST(
+		t, SYS_newfstatat, (uint64_t)(int64_t)path.dirfd, path.addr, (uintptr_t)&st, a[3]);
 	return r < 0 ? r : put_stat(a[2], &st);
 }
 
 /* --- open --- */
-/* dirfd and path as the host shall have them; USER_NO_RESULT: go on. */
+/* Opened already, or dirfd and path as the host shall have them (USER_NO_RESULT). */
 static int64_t before_open(
 	struct user_thread *t, int dirfd, uint64_t addr, uint64_t flags, struct user_path *path)
 {
-	char start[64];
-	int n = user_read_string(addr, start, sizeof(start));
-	if (n == -EFAULT)
-		return -EFAULT;
-	if (n > 0 && start[0] == '/') {
-		int64_t r = user_proc_open(t, start, (int)flags);
-		if (r != USER_NO_RESULT)
+	int n = user_read_string(addr, path->text, PATH_MAX);
+	if (n < 0)
+		return n;
+	int64_t r = user_proc_open(t, path->text, (int)flags);
+	if (r != USER_NO_RESULT)
+		return r;
+	/* What is there needs no name that the host understands. */
+	bool may_create = flags & O_CREAT;
+	if (may_create ? !(flags & (O_EXCL | O_DIRECTORY)) && (flags & O_ACCMODE) != O_RDONLY
+		       : (flags & O_TMPFILE) != O_TMPFILE) {
+		r = user_path_open(t, dirfd, path->text, flags & ~(uint64_t)O_CREAT);
+		if (r == -ENOENT && !may_create) {
+			path->dirfd = AT_FDCWD;
+			path->addr = (uintptr_t)path->text;
+			return USER_NO_RESULT;
+		}
+		if (r != USER_NO_RESULT && r != -ENOENT)
 			return r;
 	}
 	bool nofollow = (flags & O_NOFOLLOW) || (flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL);
-	int r = user_path(t, dirfd, addr, nofollow ? USER_PATH_NOFOLLOW : 0, path);
+	r = user_path(t, dirfd, addr, nofollow ? USER_PATH_NOFOLLOW : 0, path);
 	return r < 0 ? r : USER_NO_RESULT;
 }
 
 int64_t user_sys_openat(struct user_thread *t, const uint64_t a[6])
 {
 	struct user_path path;
-	int64_t r = before_open(t, (int)a[0], a[1], a[2], &path);
+	int64_t r = before_open(t, (int)a[0], a[1], (uint32_t)a[2], &path);
 	if (r != USER_NO_RESULT)
 		return r;
 	return USER_HOST(t, SYS_openat, (uint64_t)(int64_t)path.dirfd, path.addr, a[2], a[3]);

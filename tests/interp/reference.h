@@ -4,6 +4,11 @@
 #ifndef STRATA_TESTS_REFERENCE_H
 #define STRATA_TESTS_REFERENCE_H
 
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "ir/range.h"
 #include "isa/isa.h"
 
 struct reference {
@@ -218,6 +223,23 @@ static inline bool ref_memory(struct reference *m, const struct ir_ins *i, unsig
 
 /* Runs f from a block. *pc is where it goes, or the faulting instruction. Values are kept cut to
  * their types. No floating point but moves. */
+/* What is claimed of the value's upper bits must hold for the one that it has. */
+static inline void ref_check_range(const struct ir_func *f, ir_ref r, uint64_t value)
+{
+	unsigned bits = 8 * ir_type_bytes((enum ir_type)f->ins[r].type);
+	struct ir_range known = ir_range(f, r);
+	bool sign = known.sign >= 1 && known.sign <= bits &&
+		    (i128)1 << (bits - known.sign) > ref_signed(value, bits) &&
+		    -((i128)1 << (bits - known.sign)) <= ref_signed(value, bits);
+	bool zero = known.zero <= bits && (i128)value < (i128)1 << (bits - known.zero);
+	if (sign && zero)
+		return;
+	printf("# %%%u is %#" PRIx64 ", claimed: %u equal bits, %u zeros\n", r, value, known.sign,
+		known.zero);
+	fflush(stdout);
+	abort();
+}
+
 static inline enum reference_end ref_run_from(
 	struct reference *m, const struct ir_func *f, unsigned block, uint64_t *pc)
 {
@@ -300,6 +322,8 @@ static inline enum reference_end ref_run_from(
 			break;
 		}
 		v[r] &= ir_type_mask(to);
+		if ((ir_ops[i->op].flags & IR_PURE) && ir_type_is_int((enum ir_type)to))
+			ref_check_range(f, r, v[r]);
 	}
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The builders: folding, identities, constants.
 #include "interp/toy.h"
+#include "ir/range.h"
 #include "tap.h"
 
 static struct arena arena;
@@ -77,11 +78,39 @@ static void identities(void)
 	CHECK_EQ(ir_verify(&f, NULL), 0);
 }
 
+/* Extensions go where the upper bits are known already; test_random.c checks what ir_range()
+ * claims. */
+static void extensions(void)
+{
+	begin();
+	ir_ref x = ir_get(&f, TOY_R0), w = ir_get(&f, TOY_W0), one = k(IR_I64, 1);
+	ir_ref a = ir_un(&f, IR_SEXT, IR_I64, w),
+	       b = ir_un(&f, IR_SEXT, IR_I64, ir_load(&f, IR_I8, 0, x));
+	ir_ref both = ir_bin(&f, IR_XOR, IR_I64, a, b), low = ir_bin(&f, IR_AND, IR_I64, x, one);
+	CHECK_EQ(ir_un(&f, IR_SEXT, IR_I64, ir_un(&f, IR_TRUNC, IR_I32, both)), both);
+	CHECK_EQ(ir_un(&f, IR_ZEXT, IR_I64, ir_un(&f, IR_TRUNC, IR_I8, low)), low);
+	/* not of what may have anything there */
+	ir_ref sum = ir_bin(&f, IR_ADD, IR_I64, a, b);
+	CHECK(ir_un(&f, IR_SEXT, IR_I64, ir_un(&f, IR_TRUNC, IR_I32, sum)) != sum);
+	CHECK(ir_un(&f, IR_ZEXT, IR_I64, ir_un(&f, IR_TRUNC, IR_I8, b)) != b);
+	/* 0 - x; which is as narrow as x unless that is the least number */
+	ir_ref neg = ir_bin(&f, IR_SUB, IR_I32, k(IR_I32, 0), ir_un(&f, IR_TRUNC, IR_I32, low));
+	CHECK_EQ(ir_at(&f, neg)->op, IR_NEG);
+	neg = ir_un(&f, IR_SEXT, IR_I64, neg);
+	CHECK_EQ(ir_at(&f, neg)->op, IR_NEG);
+	CHECK_EQ(ir_at(&f, neg)->a, low);
+	CHECK_EQ(ir_range(&f, neg).sign, 63);
+	CHECK_EQ(ir_range(&f, ir_un(&f, IR_NEG, IR_I64, b)).sign, 56);
+	neg = ir_un(&f, IR_NEG, IR_I32, ir_un(&f, IR_TRUNC, IR_I32, a));
+	CHECK_EQ(ir_at(&f, ir_un(&f, IR_SEXT, IR_I64, neg))->op, IR_SEXT);
+}
+
 int main(void)
 {
 	RUN(constants_are_shared_within_a_block);
 	RUN(constants_fold);
 	RUN(identities);
+	RUN(extensions);
 	arena_done(&arena);
 	return tap_done();
 }

@@ -44,6 +44,26 @@ static unsigned operand_bytes(const struct gen *g, ir_ref compare)
 	return ir_type_bytes((enum ir_type)gen_at(g, gen_at(g, compare)->a)->type);
 }
 
+/* The host adds a register times 2, 4 or 8. */
+static void fold_scale(struct gen *g, ir_ref add)
+{
+	const struct ir_ins *i = gen_at(g, add);
+	const ir_ref args[2] = {i->b, i->a};
+	if (i->type != IR_I64 || gen_is_const(g, i->b))
+		return;
+	for (unsigned n = 0; n < 2; n++) {
+		const struct ir_ins *shl = gen_at(g, args[n]);
+		if (shl->op != IR_SHL || g->v[args[n]].uses != 1 || !gen_is_const(g, shl->b) ||
+			gen_is_const(g, shl->a))
+			continue;
+		uint64_t count = gen_at(g, shl->b)->imm;
+		if (count >= 1 && count <= 3) {
+			g->v[args[n]].folded = true;
+			return;
+		}
+	}
+}
+
 static void fold(struct gen *g, const struct ir_block *b)
 {
 	for (ir_ref r = b->first; r < b->end; r++) {
@@ -57,6 +77,7 @@ static void fold(struct gen *g, const struct ir_block *b)
 			v->folded = i->type == IR_I64 && v->uses && v->uses == v->address_uses &&
 				    gen_is_const(g, i->b) &&
 				    is_displacement(gen_at(g, i->b)->imm) && !gen_is_const(g, i->a);
+			fold_scale(g, r);
 			break;
 		case IR_SEXT:
 		case IR_ZEXT: {
@@ -92,7 +113,7 @@ static void mark_use(struct gen *g, ir_ref user, ir_ref r)
 	r = gen_root(g, r);
 	const struct ir_ins *i = gen_at(g, r);
 	struct gen_value *v = &g->v[r];
-	if (v->folded && (i->op == IR_ADD || i->op == IR_BITCAST)) {
+	if (v->folded && (i->op == IR_ADD || i->op == IR_SHL || i->op == IR_BITCAST)) {
 		mark_use(g, user, i->a);
 		return;
 	}

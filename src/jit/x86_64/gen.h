@@ -6,6 +6,7 @@
 #ifndef STRATA_JIT_X86_64_GEN_H
 #define STRATA_JIT_X86_64_GEN_H
 
+#include "ir/range.h"
 #include "jit/internal.h"
 #include "jit/slow.h"
 #include "jit/x86_64/asm.h"

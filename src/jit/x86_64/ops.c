@@ -72,6 +72,20 @@ static void alu_imm(struct gen *g, ir_ref r, const struct ir_ins *i)
 		asm_alu_imm(&g->a, w, alu_of(i->op), d, imm);
 }
 
+static bool is_folded_shift(const struct gen *g, ir_ref r)
+{
+	return g->v[r].folded && gen_at(g, r)->op == IR_SHL;
+}
+
+/* a + (b << 1, 2 or 3) */
+static void add_scaled(struct gen *g, ir_ref r, ir_ref a, ir_ref b)
+{
+	const struct ir_ins *shl = gen_at(g, b);
+	int base = gen_use(g, a), index = gen_use(g, shl->a);
+	int d = def_reusing(g, r, shl->a);
+	asm_lea(&g->a, 8, d, MEMX(base, index, 1 << gen_at(g, shl->b)->imm, 0));
+}
+
 static void alu(struct gen *g, ir_ref r)
 {
 	const struct ir_ins *i = gen_at(g, r);
@@ -83,6 +97,14 @@ static void alu(struct gen *g, ir_ref r)
 		return;
 	}
 	ir_ref ra = i->a, rb = i->b;
+	if (i->op == IR_ADD && is_folded_shift(g, rb)) {
+		add_scaled(g, r, ra, rb);
+		return;
+	}
+	if (i->op == IR_ADD && is_folded_shift(g, ra)) {
+		add_scaled(g, r, rb, ra);
+		return;
+	}
 	if (commutes(i->op) && !reusable(g, ra) && reusable(g, rb)) {
 		ra = i->b;
 		rb = i->a;
@@ -321,7 +343,7 @@ static void extend(struct gen *g, ir_ref r)
 		return;
 	}
 	int a = gen_use(g, i->a), d = def_reusing(g, r, i->a);
-	if (i->op == IR_SEXT) {
+	if (i->op == IR_SEXT && !ir_range(g->f, i->a).zero) {
 		if (from == 1)
 			asm_movsx8(&g->a, d, a);
 		else
