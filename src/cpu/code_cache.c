@@ -426,7 +426,12 @@ struct code_cache *code_cache_new(
 	c->users = *users;
 	c->epoch = 1;
 	c->limbo_last = &c->limbo_first;
-	pthread_mutex_init(&c->lock, NULL);
+	/* Mostly held for less time than it takes to sleep. */
+	pthread_mutexattr_t adaptive;
+	pthread_mutexattr_init(&adaptive);
+	pthread_mutexattr_settype(&adaptive, PTHREAD_MUTEX_ADAPTIVE_NP);
+	pthread_mutex_init(&c->lock, &adaptive);
+	pthread_mutexattr_destroy(&adaptive);
 	if (memory)
 		memory_on_code_written(memory, code_written, c);
 	return c;

@@ -31,7 +31,8 @@ struct vcpu_request {
 struct vcpu {
 	struct vcpu_group *group;
 	unsigned id;
-	struct cpu_head *head; /* the CPU's state, owned */
+	void *state;	       /* owned; the CPU's state, at some distance */
+	struct cpu_head *head; /* and where that begins */
 	struct cpu_env env;
 
 	/* The vCPU's thread. */
@@ -166,8 +167,7 @@ const void *vcpu_hot_code(struct vcpu *v);
 /* Remembers an entry for the current context. */
 static inline void vcpu_know_native(struct vcpu *v, uint64_t pc, const void *code)
 {
-	*jit_jump_slot(v->head->isa, v->head, pc) =
-		(struct cpu_jump){.pc = pc, .context = v->run.context, .code = code};
+	jit_jump_add(v->head->isa, v->head, pc, v->run.context, code);
 }
 /* The one instruction at head->pc, whatever breakpoints there are; freed with free(). NULL:
  * cpu_head.fault is set. */

@@ -57,11 +57,8 @@ static enum interp_exit interpret(struct vcpu *v, const struct interp_jump *j)
 static const void *find_native(struct vcpu *v)
 {
 	struct cpu_head *h = v->head;
-	const struct cpu_jump *j = jit_jump_slot(h->isa, h, h->pc);
-	const void *code = NULL;
-	if (j->pc == h->pc && j->context == v->run.context) {
-		code = j->code;
-	} else { /* another has taken its place in the table */
+	const void *code = jit_jump_find(h->isa, h, h->pc, v->run.context);
+	if (!code) { /* others have taken its places in the table */
 		const struct interp_jump *known = interp_jump_slot(v->jumps, h->pc);
 		if (known->pc == h->pc && known->context == v->run.context)
 			code = known->native;

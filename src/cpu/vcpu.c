@@ -134,7 +134,7 @@ static void vcpu_free(struct vcpu *v)
 	interp_lowerer_free(v->lowerer);
 	arena_done(&v->arena);
 	free(v->jumps);
-	free(v->head);
+	free(v->state);
 	free(v);
 }
 
@@ -168,7 +168,8 @@ int vcpu_new(struct vcpu_group *g, unsigned id, struct vcpu **out, struct error 
 	struct vcpu *v = xcalloc(1, sizeof(*v));
 	v->group = g;
 	v->id = id;
-	v->head = xcalloc(1, cpu_state_bytes(g->isa));
+	v->state = xcalloc(1, cpu_state_bytes(g->isa) + CPU_STATE_ALIGN);
+	v->head = (struct cpu_head *)align_up((uintptr_t)v->state, CPU_STATE_ALIGN);
 	v->jumps = xcalloc(INTERP_JUMPS, sizeof(*v->jumps));
 	v->lowerer = interp_lowerer_new(flat);
 	if (g->jit)

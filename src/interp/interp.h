@@ -45,7 +45,7 @@ struct interp_jump {
 	const void *native;    /* compiled code for it that is to be run instead, or NULL */
 	uint64_t page;	       /* interp_page_tag() of its page; 0: it must not be linked to */
 };
-enum { INTERP_JUMPS = 8192 };
+enum { INTERP_JUMPS = 32768 };
 
 static inline struct interp_jump *interp_jump_slot(struct interp_jump *jumps, uint64_t pc)
 {

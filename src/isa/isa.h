@@ -119,9 +119,9 @@ static inline void cpu_want_attention(struct cpu_head *h)
 struct cpu_jump {
 	uint64_t pc, context;
 	const void *code;
-	uint64_t unused; /* entries do not cross cache lines */
+	uint64_t unused; /* entries do not cross cache lines, and two share one */
 };
-enum { CPU_JUMPS = 16384 };
+enum { CPU_JUMPS = 16384, CPU_STATE_ALIGN = 64 };
 
 /* How a virtual address maps, as isa->translate found it. */
 struct isa_mapping {

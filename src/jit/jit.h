@@ -79,9 +79,33 @@ bool jit_recover(struct jit *j, void *cpu, void *ucontext);
 enum interp_exit jit_run(struct jit *j, void *cpu, const void *code);
 
 /* --- the vCPU's table of compiled code, looked at by compiled code itself --- */
-static inline struct cpu_jump *jit_jump_slot(const struct isa *isa, void *cpu, uint64_t pc)
+/* Where an address is looked for: here (way 0), then in the other half of the cache line (way 1),
+ * which is mostly free: two targets are rarely two bytes apart. */
+static inline struct cpu_jump *jit_jump_slot(
+	const struct isa *isa, void *cpu, uint64_t pc, unsigned way)
 {
-	return &cpu_jumps(isa, cpu)[pc >> 1 & (CPU_JUMPS - 1)];
+	return &cpu_jumps(isa, cpu)[(pc >> 1 & (CPU_JUMPS - 1)) ^ way];
+}
+
+/* NULL: not in the table. */
+static inline const void *jit_jump_find(
+	const struct isa *isa, void *cpu, uint64_t pc, uint64_t context)
+{
+	for (unsigned way = 0; way < 2; way++) {
+		const struct cpu_jump *j = jit_jump_slot(isa, cpu, pc, way);
+		if (j->pc == pc && j->context == context)
+			return j->code;
+	}
+	return NULL;
+}
+
+static inline void jit_jump_add(
+	const struct isa *isa, void *cpu, uint64_t pc, uint64_t context, const void *code)
+{
+	struct cpu_jump *j = jit_jump_slot(isa, cpu, pc, 0);
+	if (j->pc != pc && j->context == context)
+		*jit_jump_slot(isa, cpu, pc, 1) = *j;
+	*j = (struct cpu_jump){.pc = pc, .context = context, .code = code};
 }
 
 #endif

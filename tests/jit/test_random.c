@@ -395,8 +395,9 @@ static bool linked(unsigned round, struct arena *arena)
 			if (g.exit != INTERP_MISS || g.pc != pc)
 				continue; /* it is there already */
 			struct jit_link *link = got->head.exec.link;
-			*jit_jump_slot(&toy_isa, got, pc) = (struct cpu_jump){
-				.pc = pc, .context = CONTEXT, .code = end[k]->entries[0].code};
+			jit_jump_add(&toy_isa, got, pc, CONTEXT, end[k]->entries[0].code);
+			if (below(2)) /* that moves over */
+				jit_jump_add(&toy_isa, got, pc + 2 * CPU_JUMPS, CONTEXT, jit);
 			if (link && link->pc == pc)
 				jit_link_to(jit, link, end[k]->entries[0].code);
 			g = run_compiled(end[k], pc);

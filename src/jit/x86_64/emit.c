@@ -149,6 +149,7 @@ void jit_emit_common(struct jit *j)
 	emit_enter(&a, j);
 	emit_leave(&a, j);
 	emit_leave_link(&a, j);
+	gen_other_way(&a, j);
 	for (unsigned slow = 0; slow < JIT_SLOW_COUNT; slow++)
 		for (unsigned xmm = 0; xmm < 2; xmm++)
 			emit_slow(&a, j, (enum jit_slow)slow, xmm);

@@ -110,11 +110,33 @@ static enum cond inverted(enum cond cc)
 	return (enum cond)(cc ^ 1);
 }
 
-/* A field of the jump table's entry; the index is that of the entry times 4. */
-static struct asm_mem jump_field(const struct gen *g, int index, size_t field)
+/* --- the jump table --- */
+enum { JUMP_WAY = 4 }; /* exclusive or with an entry's index times 4: the other way */
+
+/* A field of an entry; the index is that of the entry times 4. */
+static struct asm_mem jump_field(const struct jit *j, int index, size_t field)
 {
 	_Static_assert(sizeof(struct cpu_jump) == 32, "the scale is 8");
-	return MEMX(RBP, index, 8, cpu_jumps_offset(g->j->isa) + field);
+	return MEMX(RBP, index, 8, cpu_jumps_offset(j->isa) + field);
+}
+
+/* Looks at the other way of the entry in ecx (index times 4), for the address in rax and the
+ * context in rdx. */
+void gen_other_way(struct asm_buf *a, struct jit *j)
+{
+	j->other_way = a->p;
+	asm_alu_imm(a, 4, ALU_XOR, RCX, JUMP_WAY);
+	asm_alu_mem(a, 8, ALU_CMP, RAX, jump_field(j, RCX, offsetof(struct cpu_jump, pc)));
+	uint8_t *unknown = asm_jcc_short(a, CC_NE);
+	asm_alu_mem(a, 8, ALU_CMP, RDX, jump_field(j, RCX, offsetof(struct cpu_jump, context)));
+	uint8_t *stale = asm_jcc_short(a, CC_NE);
+	asm_jmp_mem(a, jump_field(j, RCX, offsetof(struct cpu_jump, code)));
+	asm_fix_short(a, unknown, a->p);
+	asm_fix_short(a, stale, a->p);
+	asm_store(a, 8, HEAD_MEM(pc), RAX);
+	asm_store_imm(a, 8, HEAD_MEM(exec.link), 0);
+	asm_mov_imm(a, RAX, INTERP_MISS);
+	asm_jmp_to(a, j->leave);
 }
 
 /* To the code of the guest address in a register. */
@@ -127,11 +149,12 @@ static void indirect(struct gen *g, ir_ref target)
 	asm_load(&g->a, 8, RDX, HEAD_MEM(exec.context));
 	asm_alu_imm(&g->a, 4, ALU_AND, RCX, (CPU_JUMPS - 1) << 1);
 	asm_shift(&g->a, 4, SHIFT_SHL, RCX, 1);
-	asm_alu_mem(&g->a, 8, ALU_CMP, RAX, jump_field(g, RCX, offsetof(struct cpu_jump, pc)));
+	asm_alu_mem(&g->a, 8, ALU_CMP, RAX, jump_field(g->j, RCX, offsetof(struct cpu_jump, pc)));
 	gen_stub(g, STUB_MISS, asm_jcc(&g->a, CC_NE));
-	asm_alu_mem(&g->a, 8, ALU_CMP, RDX, jump_field(g, RCX, offsetof(struct cpu_jump, context)));
+	asm_alu_mem(
+		&g->a, 8, ALU_CMP, RDX, jump_field(g->j, RCX, offsetof(struct cpu_jump, context)));
 	gen_stub(g, STUB_MISS, asm_jcc(&g->a, CC_NE));
-	asm_jmp_mem(&g->a, jump_field(g, RCX, offsetof(struct cpu_jump, code)));
+	asm_jmp_mem(&g->a, jump_field(g->j, RCX, offsetof(struct cpu_jump, code)));
 }
 
 static void leave_with(struct gen *g, enum interp_exit how)
@@ -298,28 +321,22 @@ static void edge_stub(struct gen *g, const struct gen_stub *s)
 		leave_link(g);
 }
 
-static void miss(struct gen *g)
-{
-	asm_store_imm(&g->a, 8, HEAD_MEM(exec.link), 0);
-	leave_with(g, INTERP_MISS);
-}
-
 static void far_stub(struct gen *g, const struct gen_stub *s)
 {
-	int32_t at = (int32_t)(cpu_jumps_offset(g->j->isa) +
-			       (s->pc >> 1 & (CPU_JUMPS - 1)) * sizeof(struct cpu_jump));
+	uint32_t index = s->pc >> 1 & (CPU_JUMPS - 1);
+	int32_t at = (int32_t)(cpu_jumps_offset(g->j->isa) + index * sizeof(struct cpu_jump));
 	asm_mov_imm(&g->a, RAX, s->pc);
 	asm_load(&g->a, 8, RDX, HEAD_MEM(exec.context));
 	asm_alu_mem(&g->a, 8, ALU_CMP, RAX, MEM(RBP, at));
-	uint8_t *unknown = asm_jcc(&g->a, CC_NE);
+	uint8_t *unknown = asm_jcc_short(&g->a, CC_NE);
 	asm_alu_mem(
 		&g->a, 8, ALU_CMP, RDX, MEM(RBP, at + (int32_t)offsetof(struct cpu_jump, context)));
-	uint8_t *stale = asm_jcc(&g->a, CC_NE);
+	uint8_t *stale = asm_jcc_short(&g->a, CC_NE);
 	asm_jmp_mem(&g->a, MEM(RBP, at + (int32_t)offsetof(struct cpu_jump, code)));
-	asm_fix(&g->a, unknown, g->a.p);
-	asm_fix(&g->a, stale, g->a.p);
-	asm_store(&g->a, 8, HEAD_MEM(pc), RAX);
-	miss(g);
+	asm_fix_short(&g->a, unknown, g->a.p);
+	asm_fix_short(&g->a, stale, g->a.p);
+	asm_mov_imm(&g->a, RCX, index * JUMP_WAY);
+	asm_jmp_to(&g->a, g->j->other_way);
 }
 
 void gen_stubs(struct gen *g)
@@ -350,8 +367,7 @@ void gen_stubs(struct gen *g)
 			far_stub(g, s);
 			break;
 		case STUB_MISS:
-			asm_store(&g->a, 8, HEAD_MEM(pc), RAX);
-			miss(g);
+			asm_jmp_to(&g->a, g->j->other_way);
 			break;
 		case STUB_ATTENTION:
 			gen_set_pc(g, s->pc);

@@ -46,7 +46,7 @@ enum gen_stub_kind {
 	STUB_EDGE,	/* leaves by a link */
 	STUB_EDGE_BACK, /* looks at attention, then leaves by a link */
 	STUB_FAR,	/* leaves through the jump table, target constant */
-	STUB_MISS,	/* the jump table has not the target in rax */
+	STUB_MISS,	/* the target in rax is not where the jump table has it first */
 	STUB_ATTENTION, /* leaves at pc */
 	STUB_DIVIDE,	/* a division by 0 or -1 */
 	STUB_ATOMIC,	/* by its slow function */
@@ -195,5 +195,6 @@ void gen_end(struct gen *g, ir_ref r);
 void gen_stubs(struct gen *g);
 bool gen_only_leaves(const struct gen *g, unsigned block, uint64_t *pc);
 void gen_check_attention(struct gen *g, uint64_t pc);
+void gen_other_way(struct asm_buf *a, struct jit *j); /* code that all regions share */
 
 #endif
