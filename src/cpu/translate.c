@@ -8,7 +8,7 @@
 #include "cpu/internal.h"
 
 /* A block is at most this long. Also bounds what one lift reads: no instruction of any architecture
- * is longer than INSN_MAX_BYTES. */
+ * is longer. */
 enum { BLOCK_MAX_INSNS = 64, INSN_MAX_BYTES = 16 };
 
 static uint8_t *page_of(const uint8_t *host)
@@ -61,7 +61,11 @@ static void prepare_page(struct vcpu *v, uint8_t *page)
 __attribute__((no_sanitize("thread"))) void vcpu_copy_code(
 	uint8_t *to, const uint8_t *from, size_t n)
 {
-	for (size_t i = 0; i < n; i++)
+	typedef uint64_t unaligned __attribute__((aligned(1), may_alias));
+	size_t i = 0;
+	for (; i + 8 <= n; i += 8)
+		*(unaligned *)(to + i) = *(const volatile unaligned *)(from + i);
+	for (; i < n; i++)
 		to[i] = ((const volatile uint8_t *)from)[i];
 }
 
@@ -79,7 +83,7 @@ static int lift(struct vcpu *v, const struct code_key *key, unsigned max_insns,
 	const struct isa *isa = v->head->isa;
 	uint8_t code[BLOCK_MAX_INSNS * INSN_MAX_BYTES], next[INSN_MAX_BYTES];
 	size_t bytes = GUEST_PAGE_BYTES - (size_t)(key->host - page_of(key->host));
-	bytes = MIN(bytes, max_insns * INSN_MAX_BYTES);
+	bytes = MIN(bytes, max_insns * isa->max_insn_bytes);
 	vcpu_copy_code(code, key->host, bytes);
 	if (key->next_page)
 		vcpu_copy_code(next, key->next_page, sizeof(next));
@@ -104,7 +108,8 @@ static int lift(struct vcpu *v, const struct code_key *key, unsigned max_insns,
 		return error_errno(err, -ret, "lift");
 	if (IR_CHECKED)
 		ret = ir_verify(&f, err);
-	if (ret >= 0)
+	/* With a compiler most of what is interpreted runs a few times: that does not pay. */
+	if (ret >= 0 && !v->group->jit)
 		ret = ir_optimise(&f, false, NULL, NULL, err);
 	if (ret < 0)
 		return error_wrap(err, ret, "lift");

@@ -152,6 +152,7 @@ struct isa {
 	const char *name;	 /* "riscv64" */
 	size_t state_bytes;	 /* of the CPU state, struct cpu_head first */
 	unsigned min_insn_bytes; /* alignment of code: 2 for RISC-V with C */
+	unsigned max_insn_bytes; /* at most 16 */
 	struct ir_target target; /* slots lie in the first 64 KiB of the state */
 	unsigned timer_line;	 /* the interrupt line of env.set_timer */
 

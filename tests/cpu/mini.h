@@ -271,6 +271,7 @@ static const struct isa mini_isa = {
 	.name = "mini",
 	.state_bytes = sizeof(struct mini),
 	.min_insn_bytes = 4,
+	.max_insn_bytes = 8,
 	.target = {"mini", mini_slots, ARRAY_SIZE(mini_slots), mini_helpers,
 		ARRAY_SIZE(mini_helpers), mini_pinned, ARRAY_SIZE(mini_pinned)},
 	.timer_line = 1,

@@ -222,6 +222,7 @@ const struct isa rv64_isa = {
 	.name = "riscv64",
 	.state_bytes = sizeof(struct rv64_cpu),
 	.min_insn_bytes = 2,
+	.max_insn_bytes = 4,
 	.target =
 		{
 			.name = "riscv64",
