@@ -81,6 +81,7 @@ enum { FORM_8, FORM_16, FORM_32, FORM_64, FORM_32_IMM, FORM_64_IMM, FORM_32_SEXT
 	H(FENCE) H(PAUSE)                                                                          \
 	H(FP_32_32) H(FP_32_64) H(FP_64_32) H(FP_64_64)                                            \
 	H(FADD_32) H(FSUB_32) H(FMUL_32) H(FDIV_32) H(FADD_64) H(FSUB_64) H(FMUL_64) H(FDIV_64)    \
+	H(FFLAGS) H(FFLAGS_SET)                                                                    \
 	H(CALL) H(CALL_FAULT)                                                                      \
 	H(COUNT) H(JUMP) H(BRANCH) H(GOTO) H(GOTO_REG) H(EXIT) H(TRAP) H(BR_NZ)
 

@@ -355,6 +355,14 @@ L_PAUSE:
 	FP_HOST_BOTH(FMUL, *)
 	FP_HOST_BOTH(FDIV, /)
 
+L_FFLAGS:
+	fpu_harvest(h);
+	REG(uint64_t, D) = h->fp_flags & FE_ALL_EXCEPT;
+	NEXT(2);
+L_FFLAGS_SET:
+	fpu_set_flags(h, (uint32_t)REG(uint64_t, A) & FE_ALL_EXCEPT);
+	NEXT(2);
+
 	/* word 2: the function, word 3: pc */
 L_CALL : {
 	ir_helper_fn *fn = (ir_helper_fn *)(uintptr_t)IMM;

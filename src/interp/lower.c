@@ -766,6 +766,14 @@ static void lower_ins(struct interp_lowerer *l, ir_ref r)
 	case IR_PAUSE:
 		operation(l, H_PAUSE, 0, 0, 0, 0);
 		break;
+	case IR_FFLAGS:
+		operation(l, H_FFLAGS, place_result(l, r), 0, 0, 0);
+		release_unused(l, r);
+		break;
+	case IR_FFLAGS_SET:
+		operation(l, H_FFLAGS_SET, 0, operand(l, i->a), 0, 0);
+		release_args(l, r);
+		break;
 	case IR_CALL:
 		lower_call(l, r);
 		break;

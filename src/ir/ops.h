@@ -88,6 +88,8 @@ IR_OP(F2F, "f2f", 1, "F:F", IR_FP)                 /* between F32 and F64 */
 IR_OP(F2I, "f2i", 1, "W:F", IR_FP)                 /* to I32 or I64 */
 IR_OP(I2F, "i2f", 1, "F:W", IR_FP)                 /* from I32 or I64 */
 IR_OP(FCLASS, "fclass", 1, "L:F", IR_PURE)         /* I64, the mask of RISC-V's FCLASS */
+IR_OP(FFLAGS, "fflags", 0, "L:", IR_READ)            /* the sticky flags, as FE_* of <fenv.h>, I64 */
+IR_OP(FFLAGS_SET, "fflags_set", 1, "v:L", IR_WRITE)  /* other bits are ignored */
 IR_OP(BITCAST, "bitcast", 1, "X:X", IR_PURE)       /* same width, integer <-> float */
 
 /* out of line */

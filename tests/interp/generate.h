@@ -226,8 +226,14 @@ static inline void emit_float(struct generator *g)
 	enum ir_type t = below(2) ? IR_F64 : IR_F32, w = wide_int();
 	unsigned aux = modes[below(sizeof(modes))] | (below(8) ? IR_FP_DEFAULT_NAN : 0);
 	ir_ref a = pick_float(g, t), b = pick_float(g, t), c = pick_float(g, t);
-	enum ir_op op = (enum ir_op)(IR_FADD + below(IR_FCLASS - IR_FADD + 1));
+	enum ir_op op = (enum ir_op)(IR_FADD + below(IR_FFLAGS_SET - IR_FADD + 1));
 	switch (op) {
+	case IR_FFLAGS:
+		keep(g, ir_emit(f, op, IR_I64, 0, IR_NONE, IR_NONE, IR_NONE, 0));
+		break;
+	case IR_FFLAGS_SET:
+		ir_emit(f, op, IR_VOID, 0, pick(g, IR_I64), IR_NONE, IR_NONE, 0);
+		break;
 	case IR_FEQ:
 	case IR_FLT:
 	case IR_FLE:

@@ -4,10 +4,7 @@
 #include "isa/rv64/internal.h"
 
 /* --- floating point --- */
-static const struct {
-	int host;
-	uint32_t guest;
-} fp_flags[] = {
+const struct rv64_fp_flag rv64_fp_flags[RV64_FP_FLAGS] = {
 	{FE_INEXACT, 1},
 	{FE_UNDERFLOW, 2},
 	{FE_OVERFLOW, 4},
@@ -18,17 +15,17 @@ static const struct {
 uint32_t rv64_fflags_from_host(uint32_t host)
 {
 	uint32_t flags = 0;
-	for (unsigned n = 0; n < ARRAY_SIZE(fp_flags); n++)
-		if (host & (uint32_t)fp_flags[n].host)
-			flags |= fp_flags[n].guest;
+	for (unsigned n = 0; n < RV64_FP_FLAGS; n++)
+		if (host & rv64_fp_flags[n].host)
+			flags |= rv64_fp_flags[n].guest;
 	return flags;
 }
 uint32_t rv64_fflags_to_host(uint32_t guest)
 {
 	uint32_t flags = 0;
-	for (unsigned n = 0; n < ARRAY_SIZE(fp_flags); n++)
-		if (guest & fp_flags[n].guest)
-			flags |= (uint32_t)fp_flags[n].host;
+	for (unsigned n = 0; n < RV64_FP_FLAGS; n++)
+		if (guest & rv64_fp_flags[n].guest)
+			flags |= rv64_fp_flags[n].host;
 	return flags;
 }
 static uint64_t read_fflags(struct rv64_cpu *c)
@@ -179,9 +176,9 @@ static void write_stimecmp(struct rv64_cpu *c, uint64_t v, uint64_t touched)
 #define S_SLOT	(CSR_SUPERVISOR | CSR_SLOT)
 #define S_EXITS (CSR_SUPERVISOR | CSR_EXITS)
 static const struct rv64_csr csrs[] = {
-	{"fflags", 0x001, CSR_FP, .read = read_fflags, .write = write_fflags},
-	{"frm", 0x002, CSR_FP | CSR_EXITS, .read = read_frm, .write = write_frm},
-	{"fcsr", 0x003, CSR_FP | CSR_EXITS, .read = read_fcsr, .write = write_fcsr},
+	{"fflags", CSR_FFLAGS, CSR_FP, .read = read_fflags, .write = write_fflags},
+	{"frm", CSR_FRM, CSR_FP | CSR_EXITS, .read = read_frm, .write = write_frm},
+	{"fcsr", CSR_FCSR, CSR_FP | CSR_EXITS, .read = read_fcsr, .write = write_fcsr},
 	{"sstatus", 0x100, S_EXITS, .read = read_sstatus, .write = write_sstatus},
 	{"sie", 0x104, S_EXITS, .read = read_sie, .write = write_sie},
 	{"stvec", 0x105, CSR_SUPERVISOR, .read = read_stvec, .write = write_stvec},

@@ -4,7 +4,7 @@
 #include "isa/rv64/internal.h"
 
 enum { REG_X = 0, REG_PC = 32, REG_F = 33, REG_CSR = 65 };
-enum { CSR_FFLAGS = 0x001, CSR_FRM = 0x002, CSR_FCSR = 0x003, CSR_HPM3 = 0xc03, CSR_HPM31 = 0xc1f };
+enum { CSR_HPM3 = 0xc03, CSR_HPM31 = 0xc1f };
 
 /* Counters that count nothing would fill the screen. */
 static bool is_shown(const struct rv64_csr *csr)

@@ -123,10 +123,16 @@ const struct rv64_csr *rv64_csr_find(unsigned number);
 const struct rv64_csr *rv64_csr_at(
 	unsigned n); /* in order of their numbers; NULL behind the last */
 /* First argument of helper csr: number | op << 12 | (writes ? CSR_CALL_WRITE : 0). */
+enum { CSR_FFLAGS = 0x001, CSR_FRM = 0x002, CSR_FCSR = 0x003 };
 enum { CSR_OP_WRITE, CSR_OP_SET, CSR_OP_CLEAR, CSR_CALL_WRITE = 1 << 16 };
 uint64_t rv64_sstatus(const struct rv64_cpu *c);
 void rv64_set_frm(struct rv64_cpu *c, uint32_t frm);
 /* Between FE_* of <fenv.h> and fflags. */
+struct rv64_fp_flag {
+	uint32_t host, guest; /* one bit each */
+};
+enum { RV64_FP_FLAGS = 5 };
+extern const struct rv64_fp_flag rv64_fp_flags[RV64_FP_FLAGS];
 uint32_t rv64_fflags_from_host(uint32_t host);
 uint32_t rv64_fflags_to_host(uint32_t guest);
 

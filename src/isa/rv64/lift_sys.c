@@ -40,6 +40,43 @@ static void csr_in_slot(struct rv64_lift *l, const struct rv64_insn *i, const st
 	set_x(l, i->rd, old);
 }
 
+/* Each flag goes from where the one side has it to where the other has. */
+static ir_ref move_flags(struct rv64_lift *l, ir_ref v, bool to_host)
+{
+	ir_ref sum = k64(l, 0);
+	for (unsigned n = 0; n < RV64_FP_FLAGS; n++) {
+		const struct rv64_fp_flag *f = &rv64_fp_flags[n];
+		uint32_t to = to_host ? f->host : f->guest;
+		int up = __builtin_ctz(to) - __builtin_ctz(to_host ? f->guest : f->host);
+		ir_ref moved = bin64(l, up < 0 ? IR_SHR : IR_SHL, v, k64(l, (uint64_t)abs(up)));
+		sum = bin64(l, IR_OR, bin64(l, IR_AND, moved, k64(l, to)), sum);
+	}
+	return sum;
+}
+
+static void fs_is_dirty(struct rv64_lift *l)
+{
+	if (!l->fs_dirty)
+		ir_put(l->f, SLOT_FS, ir_const(l->f, IR_I32, 3));
+	l->fs_dirty = true;
+}
+
+/* Compilers save and restore the flags around a comparison that must not raise any: no call. */
+static void fflags(
+	struct rv64_lift *l, const struct rv64_insn *i, unsigned op, bool writes, ir_ref operand)
+{
+	ir_ref old = k64(l, 0);
+	if (i->rd || op != CSR_OP_WRITE)
+		old = move_flags(l,
+			ir_emit(l->f, IR_FFLAGS, IR_I64, 0, IR_NONE, IR_NONE, IR_NONE, 0), false);
+	if (writes) {
+		fs_is_dirty(l);
+		ir_emit(l->f, IR_FFLAGS_SET, IR_VOID, 0,
+			move_flags(l, csr_combine(l, op, old, operand), true), IR_NONE, IR_NONE, 0);
+	}
+	set_x(l, i->rd, old);
+}
+
 static void csr_access(struct rv64_lift *l, const struct rv64_insn *i, unsigned op, ir_ref operand)
 {
 	/* csrrw writes in any case, the others unless their operand is x0 or 0 (6.1). */
@@ -53,14 +90,16 @@ static void csr_access(struct rv64_lift *l, const struct rv64_insn *i, unsigned 
 		csr_in_slot(l, i, csr, op, writes, operand);
 		return;
 	}
+	if (csr->number == CSR_FFLAGS) {
+		fflags(l, i, op, writes, operand);
+		return;
+	}
 	ir_ref what = k64(l, csr->number | op << 12 | (writes ? CSR_CALL_WRITE : 0u)), old;
 	if (csr->flags & CSR_COUNTER) {
 		old = ir_call(l->f, HELPER_COUNTER, what, k64(l, i->raw), IR_NONE);
 	} else if (csr->flags & CSR_FP) {
-		if (writes && !l->fs_dirty) {
-			ir_put(l->f, SLOT_FS, ir_const(l->f, IR_I32, 3));
-			l->fs_dirty = true;
-		}
+		if (writes)
+			fs_is_dirty(l);
 		old = ir_call(l->f, HELPER_FCSR, what, operand, IR_NONE);
 	} else {
 		old = ir_call(l->f, HELPER_CSR, what, operand, k64(l, i->raw));

@@ -2,6 +2,8 @@
 // Floating point on the host's FPU, in the guest's dynamic rounding mode. A result that is not a
 // number, another rounding mode, and conversions out of range go out of the way: to the
 // interpreter's functions, which know every rule. The exception flags gather in MXCSR.
+#include <fenv.h>
+
 #include "jit/x86_64/gen.h"
 
 static unsigned bytes_of(const struct gen *g, ir_ref r)
@@ -218,9 +220,52 @@ static bool is_inline(const struct ir_ins *i)
 						    : i->aux & IR_FP_DEFAULT_NAN;
 }
 
+/* --- the sticky flags: what MXCSR has gathered, and what has been moved from there --- */
+enum { STMXCSR = 3, LDMXCSR = 2, MXCSR_FLAGS = 0x3f };
+
+static void move_mxcsr(struct gen *g, int extension)
+{
+	asm_rm(&g->a, 4, X_0F | 0xae, extension, gen_arg(0));
+}
+
+static void get_flags(struct gen *g, ir_ref r)
+{
+	int d = gen_def(g, r);
+	move_mxcsr(g, STMXCSR);
+	asm_load(&g->a, 4, d, gen_arg(0));
+	asm_alu_mem(&g->a, 4, ALU_OR, d, HEAD_MEM(fp_flags));
+	asm_alu_imm(&g->a, 4, ALU_AND, d, FE_ALL_EXCEPT);
+}
+
+/* MXCSR is slow to write: it keeps flags that are among the new ones anyway. */
+static void set_flags(struct gen *g, ir_ref r)
+{
+	int a = gen_use(g, gen_at(g, r)->a), t = gen_temp(g);
+	move_mxcsr(g, STMXCSR);
+	asm_mov(&g->a, 4, t, a);
+	asm_alu_imm(&g->a, 4, ALU_AND, t, FE_ALL_EXCEPT);
+	asm_store(&g->a, 4, HEAD_MEM(fp_flags), t);
+	asm_not(&g->a, 4, t);
+	asm_alu_mem(&g->a, 4, ALU_AND, t, gen_arg(0));
+	asm_alu_imm(&g->a, 4, ALU_AND, t, FE_ALL_EXCEPT);
+	uint8_t *among = asm_jcc_short(&g->a, CC_E);
+	asm_alu_mem_imm(&g->a, 4, ALU_AND, gen_arg(0), ~MXCSR_FLAGS);
+	move_mxcsr(g, LDMXCSR);
+	asm_fix_short(&g->a, among, g->a.p);
+	gen_free_temp(g, t);
+}
+
 void gen_fp(struct gen *g, ir_ref r)
 {
 	const struct ir_ins *i = gen_at(g, r);
+	if (i->op == IR_FFLAGS) {
+		get_flags(g, r);
+		return;
+	}
+	if (i->op == IR_FFLAGS_SET) {
+		set_flags(g, r);
+		return;
+	}
 	if (!(ir_ops[i->op].flags & IR_FP) && i->op != IR_FCLASS) {
 		g->refused = true;
 		return;
