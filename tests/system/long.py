@@ -4,7 +4,7 @@
 this file. Usage: [STRATA=build/strata] long.py [--cpus N] [--seconds N] [--jit off|N] [test_…]
 
 stress-ng verifies what it computes; python3 runs its own tests, whose failures are printed, to be
-compared with another emulator's. Both need the Debian mirror.
+compared with another emulator's; gcc builds programs that have tests of their own. All need the Debian mirror.
 """
 import argparse
 import os
@@ -66,6 +66,22 @@ def test_python():
     failed = re.search(r"^\d+ tests? failed:\n((?: +\S.*\n)+)", out, re.M)
     machine.equal(failed.group(1).split() if failed else [], [])
     machine.contains(out, "Result: SUCCESS")
+
+
+def test_build():
+    script = r"""
+sed -i 's/^Types: deb$/Types: deb deb-src/; s/^deb \(.*\)/&\ndeb-src \1/' /etc/apt/sources.list.d/* /etc/apt/sources.list
+apt-get -qq update
+useradd -m tester; cd /home/tester
+for p in zlib gzip; do
+    apt-get -qq source $p >/tmp/source.log 2>&1 || tail /tmp/source.log
+    chown -R tester: $p-*/
+    (cd $p-*/ && runuser -u tester -- sh -c './configure && make && make -k check') >/tmp/$p.log 2>&1 && echo GOOD $p
+    grep -E '^# (TOTAL|PASS|FAIL|ERROR|SKIP)|zlib .*test OK' /tmp/$p.log || tail -20 /tmp/$p.log
+done
+"""
+    out = guest("gcc libc6-dev make dpkg-dev less", script, 3600)
+    machine.equal(re.findall(r"^GOOD (\S+)", out, re.M), ["zlib", "gzip"])
 
 
 def main():

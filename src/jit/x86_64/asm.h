@@ -380,10 +380,6 @@ static inline unsigned asm_fp_prefix(unsigned bytes)
 {
 	return bytes == 4 ? X_F3 | X_0F : X_F2 | X_0F;
 }
-static inline void asm_fp_rr(struct asm_buf *a, unsigned bytes, unsigned op, int to, int from)
-{
-	asm_rr(a, 4, asm_fp_prefix(bytes) | op, to, from);
-}
 static inline void asm_movaps(struct asm_buf *a, int to, int from)
 {
 	if (to != from)

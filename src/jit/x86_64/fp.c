@@ -67,11 +67,8 @@ static void arithmetic(struct gen *g, ir_ref r, unsigned op, bool unary)
 	const int args[3] = {a, b, NO_REG};
 	int d = gen_def_xmm(g, r);
 	check_rounding(g, r, args);
-	if (unary) {
-		asm_fp_rr(&g->a, bytes, op, d, a);
-	} else {
-		asm_vex_rr(&g->a, 4, asm_fp_prefix(bytes) | op, d, a, b);
-	}
+	/* The second operand gives the upper bits: never what d held, which it would wait for. */
+	asm_vex_rr(&g->a, 4, asm_fp_prefix(bytes) | op, d, a, unary ? a : b);
 	check_nan(g, r, d);
 	slow_end(g, stubs, d);
 }
@@ -137,7 +134,7 @@ static void convert(struct gen *g, ir_ref r)
 	int d = gen_def_xmm(g, r);
 	if (from == 8) /* widening is exact */
 		check_rounding(g, r, args);
-	asm_fp_rr(&g->a, from, 0x5a, d, a);
+	asm_vex_rr(&g->a, 4, asm_fp_prefix(from) | 0x5a, d, a, a);
 	check_nan(g, r, d);
 	slow_end(g, stubs, d);
 }
