@@ -225,6 +225,8 @@ static void drop_interpreted(struct code_cache *c, struct page *p, struct block 
 {
 	if (!b->code)
 		return;
+	if (b->next_page) /* whose writers find the block by what is removed here */
+		drop_compiled(c, b, epoch);
 	remove_straddler(c, p, b);
 	b->next_page = NULL;
 	c->bytes -= code_bytes(b);
@@ -557,7 +559,8 @@ static void link_edge(struct code_cache *c, struct jit_link *link, uint32_t flag
 {
 	struct code_key to = {.host = link->host, .pc = link->pc, .flags = flags};
 	const struct block *b = find_block(c, &to);
-	if (b && b->native)
+	/* What needs the next page too is looked up: that page may be another one by now. */
+	if (b && b->native && (!b->next_page || jit_is_flat(c->jit)))
 		jit_link_to(c->jit, link, b->native);
 }
 
@@ -589,7 +592,9 @@ bool code_cache_add_region(
 		const struct jit_entry *e = &region->entries[n];
 		struct code_key at = code_key_at(key, e->pc);
 		struct block *b = find_block(c, &at);
-		if (b && (b->native || b->next_page))
+		if (b && (b->native || b->next_page != key->next_page))
+			continue;
+		if (key->next_page && (!b || !b->code))
 			continue;
 		if (!b)
 			b = add_block(c, &at);

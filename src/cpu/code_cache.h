@@ -71,8 +71,9 @@ struct code_found code_cache_find(struct code_cache *c, const struct code_key *k
 const struct interp_code *code_cache_add(
 	struct code_cache *c, const struct code_key *key, struct interp_code *code);
 
-/* Adds the entries of a region, whose code is all in the page of key->host; takes the region.
- * false: another vCPU was faster, or a page was written to since key->writes: it is freed. */
+/* Adds the entries of a region, whose code is all in the page of key->host or, with key->next_page,
+ * is one instruction that ends in that page and is interpreted until now; takes the region. false:
+ * another vCPU was faster, or a page was written to since key->writes: it is freed. */
 bool code_cache_add_region(
 	struct code_cache *c, const struct code_key *key, struct jit_region *region);
 

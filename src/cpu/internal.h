@@ -159,6 +159,7 @@ const struct interp_jump *vcpu_find_code(struct vcpu *v);
  * is set. May wait for other vCPUs: what was known of mappings is to be looked up afresh. */
 void vcpu_protect_page(struct vcpu *v, uint8_t *page, uint8_t flag);
 /* The bytes of guest code at `from`, read once. */
+enum { CODE_INSN_BYTES = 16 }; /* no architecture's instruction is longer */
 void vcpu_copy_code(uint8_t *to, const uint8_t *from, size_t n);
 
 /* region.c: the compiled code for head->pc, which interpreted code has found hot; NULL: go on
@@ -199,6 +200,11 @@ bool vcpu_store_flat(void *cpu, uint64_t addr, unsigned bytes, unsigned mem_flag
 void *vcpu_atomic_flat(void *cpu, uint64_t addr, unsigned bytes, bool write);
 /* Host address of the byte at addr when it is RAM; NULL: cpu_head.fault is set. */
 const uint8_t *vcpu_fetch_pointer(struct vcpu *v, uint64_t addr);
+/* The same for the beginning of the page after addr's. */
+static inline const uint8_t *vcpu_fetch_next_page(struct vcpu *v, uint64_t addr)
+{
+	return vcpu_fetch_pointer(v, align_down(addr, GUEST_PAGE_BYTES) + GUEST_PAGE_BYTES);
+}
 
 /* The host address of an aligned store: NULL, and cpu_head.fault is set. *reserved: nothing is to
  * be stored there but through reserve.c. */

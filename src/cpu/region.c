@@ -147,6 +147,32 @@ static void connect(struct region *r)
 	}
 }
 
+/* One instruction that ends in the next page. Nothing may lead to it but a look-up, which compares
+ * that page. */
+static int lift_straddler(struct region *r)
+{
+	const struct isa *isa = r->v->head->isa;
+	uint8_t next[CODE_INSN_BYTES];
+	size_t at = r->key.pc - r->page;
+	vcpu_copy_code(next, r->key.next_page, sizeof(next));
+	int ret = isa->lift(&r->f, (uint16_t)r->key.flags, r->code + at, GUEST_PAGE_BYTES - at,
+		next, sizeof(next), 1);
+	r->insns = r->f.insns;
+	return ret;
+}
+
+static int lift_region(struct region *r, struct error *err)
+{
+	if (r->key.next_page) {
+		int ret = lift_straddler(r);
+		return ret < 0 ? error_errno(err, -ret, "region") : 0;
+	}
+	if (!lift_block(r, r->key.pc))
+		return error_set(err, ENOTSUP, "region: nothing to begin with");
+	lift_all(r);
+	return 0;
+}
+
 static int compile(struct region *r, struct jit_region **out, struct error *err)
 {
 	struct vcpu *v = r->v;
@@ -155,14 +181,14 @@ static int compile(struct region *r, struct jit_region **out, struct error *err)
 	arena_reset(&v->arena);
 	ir_func_init(&r->f, &v->head->isa->target, &v->arena, r->key.pc);
 	vcpu_copy_code(r->code, r->key.host - (r->key.pc - r->page), GUEST_PAGE_BYTES);
-	if (!lift_block(r, r->key.pc))
-		return error_set(err, ENOTSUP, "region: the block crosses into the next page");
-	lift_all(r);
+	int ret = lift_region(r, err);
+	if (ret < 0)
+		return ret;
 	unsigned entries = r->f.block_count;
 	connect(r);
 	r->f.pc = r->key.pc;
 	r->f.insns = r->insns;
-	int ret = IR_CHECKED ? ir_verify(&r->f, err) : 0;
+	ret = IR_CHECKED ? ir_verify(&r->f, err) : 0;
 	if (ret == 0)
 		ret = ir_optimise(&r->f, false, dump->out ? &text : NULL, dump->stages, err);
 	if (ret < 0)
@@ -182,15 +208,20 @@ const void *vcpu_hot_code(struct vcpu *v)
 	key.host = vcpu_fetch_pointer(v, h->pc);
 	if (!key.host)
 		return NULL;
-	key.writes = code_cache_writes(v->group->cache, &key);
 	struct code_found found = code_cache_find(v->group->cache, &key);
+	if (found.next_page) {
+		key.next_page = vcpu_fetch_next_page(v, key.pc);
+		if (key.next_page != found.next_page)
+			return NULL;
+	}
+	key.writes = code_cache_writes(v->group->cache, &key);
 	if (!found.native && found.code) {
 		struct region *r = xcalloc(1, sizeof(*r));
 		struct jit_region *compiled = NULL;
 		r->v = v;
 		r->key = key;
 		r->page = align_down(key.pc, GUEST_PAGE_BYTES);
-		int ret = found.next_page ? -ENOTSUP : compile(r, &compiled, &err);
+		int ret = compile(r, &compiled, &err);
 		free(r);
 		if (ret == -ENOSPC) {
 			interp_hot_after(found.code->code, CODE_HOT_AGAIN);

@@ -9,7 +9,7 @@
 
 /* A block is at most this long. Also bounds what one lift reads: no instruction of any architecture
  * is longer. */
-enum { BLOCK_MAX_INSNS = 64, INSN_MAX_BYTES = 16 };
+enum { BLOCK_MAX_INSNS = 64 };
 
 static uint8_t *page_of(const uint8_t *host)
 {
@@ -81,7 +81,7 @@ static int lift(struct vcpu *v, const struct code_key *key, unsigned max_insns,
 	struct interp_code **out, struct error *err)
 {
 	const struct isa *isa = v->head->isa;
-	uint8_t code[BLOCK_MAX_INSNS * INSN_MAX_BYTES], next[INSN_MAX_BYTES];
+	uint8_t code[BLOCK_MAX_INSNS * CODE_INSN_BYTES], next[CODE_INSN_BYTES];
 	size_t bytes = GUEST_PAGE_BYTES - (size_t)(key->host - page_of(key->host));
 	bytes = MIN(bytes, max_insns * isa->max_insn_bytes);
 	vcpu_copy_code(code, key->host, bytes);
@@ -130,8 +130,7 @@ static const struct interp_code *make_code(struct vcpu *v, struct code_key *key)
 			prepare_page(v, page_of(key->next_page));
 		int ret = lift(v, key, max_insns, &code, &err);
 		if (ret == -EAGAIN && !key->next_page) {
-			const uint8_t *next = vcpu_fetch_pointer(
-				v, align_down(key->pc, GUEST_PAGE_BYTES) + GUEST_PAGE_BYTES);
+			const uint8_t *next = vcpu_fetch_next_page(v, key->pc);
 			if (!next)
 				return NULL;
 			key->next_page = next;
@@ -160,15 +159,15 @@ static const struct interp_code *cached(
 {
 	struct code_found found = code_cache_find(v->group->cache, key);
 	*fault = false;
+	*native = NULL;
+	if (found.next_page) {
+		key->next_page = vcpu_fetch_next_page(v, key->pc);
+		*fault = !key->next_page;
+		if (key->next_page != found.next_page)
+			return NULL;
+	}
 	*native = found.native;
-	if (found.native)
-		return NULL;
-	if (!found.code || !found.next_page)
-		return found.code;
-	key->next_page =
-		vcpu_fetch_pointer(v, align_down(key->pc, GUEST_PAGE_BYTES) + GUEST_PAGE_BYTES);
-	*fault = !key->next_page;
-	return key->next_page == found.next_page ? found.code : NULL;
+	return found.native ? NULL : found.code;
 }
 
 static struct interp_code *make_step(struct vcpu *v)
@@ -182,8 +181,7 @@ static struct interp_code *make_step(struct vcpu *v)
 		return NULL;
 	int ret = lift(v, &key, 1, &code, &err);
 	if (ret == -EAGAIN) {
-		key.next_page = vcpu_fetch_pointer(
-			v, align_down(h->pc, GUEST_PAGE_BYTES) + GUEST_PAGE_BYTES);
+		key.next_page = vcpu_fetch_next_page(v, h->pc);
 		if (!key.next_page)
 			return NULL;
 		ret = lift(v, &key, 1, &code, &err);

@@ -287,12 +287,16 @@ static void code_across_pages(void)
 	struct mini_insn li = I(LI, .d = 3, .imm = 5);
 	memory_write(m.memory, GPA(0x4ffc), &li, sizeof(li));
 	CODE(&m, 0x5004, END);
-	run_to_end(&m, 0x4ffc);
-	CHECK_EQ(s->r[3], UINT64_C(5));
+	/* and a jump to it, which is linked to what may be linked to */
+	CODE(&m, 0x4000, I(LI, .d = 3, .imm = 0), I(J, .imm = 0x4ffc - 0x4008));
+	for (unsigned n = 0; n < 4; n++) {
+		run_to_end(&m, 0x4000);
+		CHECK_EQ(s->r[3], UINT64_C(5));
+	}
 	/* the second page changes: a store by a device */
 	int32_t six = 6;
 	memory_write(m.memory, GPA(0x5000), &six, sizeof(six));
-	run_to_end(&m, 0x4ffc);
+	run_to_end(&m, 0x4000);
 	CHECK_EQ(s->r[3], UINT64_C(6));
 	/* another page is mapped there */
 	int32_t seven = 7;
@@ -302,14 +306,14 @@ static void code_across_pages(void)
 	tlb_flush(&s->tlb);
 	cpu_use_tlb(&s->head, &s->tlb);
 	s->head.mapping_epoch++;
-	run_to_end(&m, 0x4ffc);
+	run_to_end(&m, 0x4000);
 	CHECK_EQ(s->r[3], UINT64_C(7));
 	/* none is */
 	s->pages[5].present = false;
 	tlb_flush(&s->tlb);
 	cpu_use_tlb(&s->head, &s->tlb);
 	s->head.mapping_epoch++;
-	run_to_end(&m, 0x4ffc);
+	run_to_end(&m, 0x4000);
 	CHECK_EQ(s->fault_pc, UINT64_C(0x4ffc));
 	CHECK_EQ(s->fault_value, UINT64_C(0x5000));
 	machine_done(&m);

@@ -70,13 +70,16 @@ def test_python():
 
 def test_build():
     script = r"""
-sed -i 's/^Types: deb$/Types: deb deb-src/; s/^deb \(.*\)/&\ndeb-src \1/' /etc/apt/sources.list.d/* /etc/apt/sources.list
+sed -i 's/^Types: deb$/Types: deb deb-src/; s/^deb \(.*\)/&\ndeb-src \1/' /etc/apt/sources.list.d/*
 apt-get -qq update
 useradd -m tester; cd /home/tester
+# Debian's patches are newer than what autoconf made: in its order.
+export NEWER='for f in aclocal.m4 configure lib/config.hin; do [ ! -e $f ] || touch $f; sleep 0.1; done;
+              find . -name Makefile.in -exec touch {} +'
 for p in zlib gzip; do
     apt-get -qq source $p >/tmp/source.log 2>&1 || tail /tmp/source.log
     chown -R tester: $p-*/
-    (cd $p-*/ && runuser -u tester -- sh -c './configure && make && make -k check') >/tmp/$p.log 2>&1 && echo GOOD $p
+    (cd $p-*/ && runuser -u tester -- sh -c "$NEWER; ./configure && make && make -k check") >/tmp/$p.log 2>&1 && echo GOOD $p
     grep -E '^# (TOTAL|PASS|FAIL|ERROR|SKIP)|zlib .*test OK' /tmp/$p.log || tail -20 /tmp/$p.log
 done
 """
