@@ -7,10 +7,6 @@
 
 enum {
 	PAGE_BUCKETS = 1 << 13,
-	/* Beyond this, pages lose what is interpreted of them: a guest cannot make the host run out
-	 * of memory. Compiled code has a bound of its own (jit/), and stays: it is what is hot. */
-	CACHE_LIMIT_BYTES = 24 << 20,
-	CACHE_SPARE_BYTES = CACHE_LIMIT_BYTES / 4, /* room to make, so that it is made rarely */
 	PAGE_MIN_BLOCKS = 8,
 	WRITE_COUNTERS = 1 << 10,
 };
@@ -66,8 +62,11 @@ struct code_cache {
 	struct page *pages[PAGE_BUCKETS];
 	struct straddler *straddlers[PAGE_BUCKETS];
 	struct dropped *limbo_first, **limbo_last; /* in order of dropped_at */
-	uint64_t bytes; /* of blocks and interpreted code, without limbo */
-	unsigned hand;	/* the bucket to lose its interpreted code next */
+	/* Of blocks and interpreted code, without limbo. Beyond the limit, pages lose what is
+	 * interpreted of them: a guest cannot make the host run out of memory. Compiled code has a
+	 * bound of its own (jit/), and stays: it is what is hot. */
+	uint64_t bytes, limit;
+	unsigned hand; /* the bucket to lose its interpreted code next */
 };
 
 static uint64_t mix(uint64_t v)
@@ -225,8 +224,6 @@ static void drop_interpreted(struct code_cache *c, struct page *p, struct block 
 {
 	if (!b->code)
 		return;
-	if (b->next_page) /* whose writers find the block by what is removed here */
-		drop_compiled(c, b, epoch);
 	remove_straddler(c, p, b);
 	b->next_page = NULL;
 	c->bytes -= code_bytes(b);
@@ -266,7 +263,7 @@ static struct page **drop_part(
 			continue;
 		if (compiled)
 			drop_compiled(c, b, epoch);
-		else
+		else if (!b->native || !b->next_page) /* writers find both by one straddler */
 			drop_interpreted(c, p, b, epoch);
 		b->used = b->code || b->native;
 		left += b->used;
@@ -290,8 +287,9 @@ static uint64_t new_epoch(struct code_cache *c)
 /* Pages in turn, which their hash has put in no order, lose what is interpreted of them. */
 static void drop_some_interpreted(struct code_cache *c)
 {
+	/* A quarter at once, so that it is rarely done. */
 	uint64_t epoch = new_epoch(c), before = c->bytes;
-	for (unsigned n = 0; n < PAGE_BUCKETS && before - c->bytes < CACHE_SPARE_BYTES; n++) {
+	for (unsigned n = 0; n < PAGE_BUCKETS && before - c->bytes < c->limit / 4; n++) {
 		c->hand = (c->hand + 1) % PAGE_BUCKETS;
 		for (struct page **p = &c->pages[c->hand]; *p;)
 			p = drop_part(c, p, false, epoch);
@@ -419,14 +417,15 @@ static void code_written(void *opaque, gpa_t page)
 		code_cache_drop_page(c, host);
 }
 
-struct code_cache *code_cache_new(
-	struct memory *memory, struct jit *jit, const struct code_cache_users *users)
+struct code_cache *code_cache_new(struct memory *memory, struct jit *jit, size_t limit_bytes,
+	const struct code_cache_users *users)
 {
 	struct code_cache *c = xcalloc(1, sizeof(*c));
 	c->memory = memory;
 	c->jit = jit;
 	c->users = *users;
 	c->epoch = 1;
+	c->limit = limit_bytes;
 	c->limbo_last = &c->limbo_first;
 	/* Mostly held for less time than it takes to sleep. */
 	pthread_mutexattr_t adaptive;
@@ -516,7 +515,7 @@ static const struct interp_code *add(
 		free(code);
 		return NULL;
 	}
-	if (c->bytes > CACHE_LIMIT_BYTES) {
+	if (c->bytes > c->limit) {
 		drop_some_interpreted(c);
 		*dropped = true;
 	}

@@ -45,9 +45,10 @@ struct code_cache_users {
 };
 
 struct code_cache;
-/* memory: NULL when the vCPUs' memory is flat. jit: NULL, or outlives the cache. */
-struct code_cache *code_cache_new(
-	struct memory *memory, struct jit *jit, const struct code_cache_users *users);
+/* memory: NULL when the vCPUs' memory is flat. jit: NULL, or outlives the cache. limit_bytes: of
+ * interpreted code. */
+struct code_cache *code_cache_new(struct memory *memory, struct jit *jit, size_t limit_bytes,
+	const struct code_cache_users *users);
 void code_cache_free(struct code_cache *c); /* no vCPU runs any more */
 
 /* Grows when a page of the key is written to. */

@@ -31,8 +31,8 @@ struct vcpu_request {
 struct vcpu {
 	struct vcpu_group *group;
 	unsigned id;
-	void *state;	       /* owned; the CPU's state, at some distance */
-	struct cpu_head *head; /* and where that begins */
+	void *memory;	       /* owned; holds the CPU's state */
+	struct cpu_head *head; /* which begins at a multiple of CPU_STATE_ALIGN */
 	struct cpu_env env;
 
 	/* The vCPU's thread. */
@@ -158,8 +158,8 @@ const struct interp_jump *vcpu_find_code(struct vcpu *v);
 /* No CPU stores to the RAM page unnoticed from here on; flag: MEMORY_PAGE_CODE or _RESERVED, which
  * is set. May wait for other vCPUs: what was known of mappings is to be looked up afresh. */
 void vcpu_protect_page(struct vcpu *v, uint8_t *page, uint8_t flag);
-/* The bytes of guest code at `from`, read once. */
 enum { CODE_INSN_BYTES = 16 }; /* no architecture's instruction is longer */
+/* The bytes of guest code at `from`, read once. */
 void vcpu_copy_code(uint8_t *to, const uint8_t *from, size_t n);
 
 /* region.c: the compiled code for head->pc, which interpreted code has found hot; NULL: go on

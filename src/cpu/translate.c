@@ -7,9 +7,7 @@
 #include "base/log.h"
 #include "cpu/internal.h"
 
-/* A block is at most this long. Also bounds what one lift reads: no instruction of any architecture
- * is longer. */
-enum { BLOCK_MAX_INSNS = 64 };
+enum { BLOCK_MAX_INSNS = 64, BLOCK_MAX_BYTES = BLOCK_MAX_INSNS * CODE_INSN_BYTES };
 
 static uint8_t *page_of(const uint8_t *host)
 {
@@ -81,9 +79,9 @@ static int lift(struct vcpu *v, const struct code_key *key, unsigned max_insns,
 	struct interp_code **out, struct error *err)
 {
 	const struct isa *isa = v->head->isa;
-	uint8_t code[BLOCK_MAX_INSNS * CODE_INSN_BYTES], next[CODE_INSN_BYTES];
+	uint8_t code[BLOCK_MAX_BYTES + ISA_LIFT_AHEAD], next[CODE_INSN_BYTES];
 	size_t bytes = GUEST_PAGE_BYTES - (size_t)(key->host - page_of(key->host));
-	bytes = MIN(bytes, max_insns * isa->max_insn_bytes);
+	bytes = MIN(bytes, max_insns * isa->max_insn_bytes + ISA_LIFT_AHEAD);
 	vcpu_copy_code(code, key->host, bytes);
 	if (key->next_page)
 		vcpu_copy_code(next, key->next_page, sizeof(next));

@@ -12,7 +12,7 @@
 #include "base/log.h"
 #include "isa/fpu.h"
 
-enum { HOT_DEFAULT = 64, JIT_DEFAULT_BYTES = 32 << 20 };
+enum { HOT_DEFAULT = 64, COMPILED_BYTES = 32 << 20, INTERPRETED_BYTES = 24 << 20 };
 
 /* --- what the architecture asks of us --- */
 static bool env_mmio_read(void *opaque, gpa_t addr, unsigned bytes, uint64_t *value)
@@ -81,21 +81,29 @@ static bool is_code(void *opaque, const uint8_t *page)
 	return atomic_load(code_cache_page_flags(g->cache, page)) & MEMORY_PAGE_CODE;
 }
 
-/* STRATA_JIT: "off", or how often a block is interpreted before it is compiled; then, after a
- * comma, KiB of memory for compiled code. */
-static void start_jit(struct vcpu_group *g)
+/* KiB behind a comma; *end: what is behind them. */
+static size_t take_kib(const char **end, size_t otherwise)
+{
+	if (!*end || **end != ',')
+		return otherwise;
+	long kib = strtol(*end + 1, (char **)end, 10);
+	return kib > 0 && kib < 1 << 20 ? (size_t)kib << 10 : otherwise;
+}
+
+/* STRATA_JIT: "off", or how often a block is interpreted before it is compiled; then, each after a
+ * comma, KiB of memory for compiled and for interpreted code. */
+static void start_code(struct vcpu_group *g)
 {
 	struct error err _error_ = ERROR_INIT;
-	const char *wanted = getenv("STRATA_JIT"), *comma = wanted ? strchr(wanted, ',') : NULL;
-	long kib = comma ? atol(comma + 1) : 0;
-	size_t bytes = kib > 0 && kib < 1 << 20 ? (size_t)kib << 10 : JIT_DEFAULT_BYTES;
-	g->hot = HOT_DEFAULT;
-	if (wanted && !strcmp(wanted, "off"))
-		return;
-	if (wanted && atoi(wanted) > 0)
-		g->hot = (uint32_t)atoi(wanted);
-	if (jit_new(&g->jit, g->isa, !g->memory, MAX(bytes, JIT_MIN_BYTES), &err) < 0)
+	const char *wanted = getenv("STRATA_JIT"), *rest = wanted ? strchr(wanted, ',') : NULL;
+	size_t compiled = take_kib(&rest, COMPILED_BYTES),
+	       interpreted = take_kib(&rest, INTERPRETED_BYTES);
+	bool off = wanted && !strcmp(wanted, "off");
+	g->hot = wanted && atoi(wanted) > 0 ? (uint32_t)atoi(wanted) : HOT_DEFAULT;
+	if (!off && jit_new(&g->jit, g->isa, !g->memory, MAX(compiled, JIT_MIN_BYTES), &err) < 0)
 		log_info("%s", err.message);
+	g->cache = code_cache_new(g->memory, g->jit, interpreted,
+		&(struct code_cache_users){g, is_code, oldest_epoch, code_dropped});
 }
 
 struct vcpu_group *vcpu_group_make(const struct isa *isa, struct memory *memory)
@@ -103,10 +111,8 @@ struct vcpu_group *vcpu_group_make(const struct isa *isa, struct memory *memory)
 	struct vcpu_group *g = xcalloc(1, sizeof(*g));
 	g->isa = isa;
 	g->memory = memory;
-	start_jit(g);
+	start_code(g);
 	code_dump_open(&g->dump);
-	g->cache = code_cache_new(
-		memory, g->jit, &(struct code_cache_users){g, is_code, oldest_epoch, code_dropped});
 	vcpu_timer_init(&g->timer);
 	pthread_mutex_init(&g->debug.lock, NULL);
 	pthread_mutex_init(&g->reserve_lock, NULL);
@@ -134,7 +140,7 @@ static void vcpu_free(struct vcpu *v)
 	interp_lowerer_free(v->lowerer);
 	arena_done(&v->arena);
 	free(v->jumps);
-	free(v->state);
+	free(v->memory);
 	free(v);
 }
 
@@ -168,8 +174,8 @@ int vcpu_new(struct vcpu_group *g, unsigned id, struct vcpu **out, struct error 
 	struct vcpu *v = xcalloc(1, sizeof(*v));
 	v->group = g;
 	v->id = id;
-	v->state = xcalloc(1, cpu_state_bytes(g->isa) + CPU_STATE_ALIGN);
-	v->head = (struct cpu_head *)align_up((uintptr_t)v->state, CPU_STATE_ALIGN);
+	v->memory = xcalloc(1, cpu_state_bytes(g->isa) + CPU_STATE_ALIGN);
+	v->head = (struct cpu_head *)align_up((uintptr_t)v->memory, CPU_STATE_ALIGN);
 	v->jumps = xcalloc(INTERP_JUMPS, sizeof(*v->jumps));
 	v->lowerer = interp_lowerer_new(flat);
 	if (g->jit)

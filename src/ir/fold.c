@@ -179,12 +179,11 @@ static struct ir_folded extension(const struct ir_func *f, const struct ir_ins *
 		if (sext ? x.sign > cut : x.zero >= cut)
 			return value_of(a->a);
 	}
-	/* sext(-trunc(x)): -x, where that is no overflow */
-	if (sext && a->op == IR_NEG && ir_at(f, a->a)->op == IR_TRUNC &&
-		ir_range(f, a->a).sign >= 2) {
+	/* sext(-trunc(x)): -x, where neither truncation nor negation loses anything */
+	if (sext && a->op == IR_NEG && ir_at(f, a->a)->op == IR_TRUNC) {
 		ir_ref x = ir_at(f, a->a)->a;
 		unsigned cut = 8 * (ir_type_bytes(i->type) - ir_type_bytes(a->type));
-		if (ir_at(f, x)->type == i->type && ir_range(f, x).sign > cut)
+		if (ir_at(f, x)->type == i->type && ir_range(f, x).sign >= cut + 2)
 			return unary_of(IR_NEG, x);
 	}
 	return (struct ir_folded){0};

@@ -102,7 +102,7 @@ static struct ir_range range_of(const struct ir_func *f, ir_ref r, unsigned dept
 	else if (i->op >= IR_EQ && i->op <= IR_GEU)
 		known.zero = bits - 1;
 	else if (!depth || !ir_type_is_int((enum ir_type)i->type))
-		known.zero = 0;
+		; /* nothing is known */
 	else if (i->op == IR_SELECT)
 		known = either(range_of(f, i->b, depth - 1), range_of(f, i->c, depth - 1));
 	else if (i->op >= IR_SHL && i->op <= IR_SAR)

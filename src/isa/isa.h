@@ -121,6 +121,7 @@ struct cpu_jump {
 	const void *code;
 	uint64_t unused; /* entries do not cross cache lines, and two share one */
 };
+enum { ISA_LIFT_AHEAD = 64 }; /* bytes; see isa.lift */
 enum { CPU_JUMPS = 16384, CPU_STATE_ALIGN = 64 };
 
 /* How a virtual address maps, as isa->translate found it. */
@@ -160,7 +161,8 @@ struct isa {
 		unsigned hart_id); /* all of the state beyond what cpu/ sets in the head */
 	void (*done)(void *cpu);
 
-	/* Lifts one basic block at f->pc. code: the bytes from there to the end of the page and,
+	/* Lifts one basic block at f->pc. code: the bytes from there to the end of the page, or
+	 * what max_insns may take and ISA_LIFT_AHEAD more to look at; and,
 	 * when code_next is not NULL, the start of the next page (code_next_bytes). Ends the block
 	 * after a control transfer, at the end of the page, or after max_insns. An instruction that
 	 * crosses into a page that code_next does not give ends the block before it; when it is the

@@ -79,8 +79,8 @@ bool jit_recover(struct jit *j, void *cpu, void *ucontext);
 enum interp_exit jit_run(struct jit *j, void *cpu, const void *code);
 
 /* --- the vCPU's table of compiled code, looked at by compiled code itself --- */
-/* Where an address is looked for: here (way 0), then in the other half of the cache line (way 1),
- * which is mostly free: two targets are rarely two bytes apart. */
+/* An address is looked for in two entries, which share a cache line: way 0 and way 1. Way 1 is way
+ * 0 of the address two bytes on, which is rarely a target itself. */
 static inline struct cpu_jump *jit_jump_slot(
 	const struct isa *isa, void *cpu, uint64_t pc, unsigned way)
 {
@@ -99,6 +99,7 @@ static inline const void *jit_jump_find(
 	return NULL;
 }
 
+/* What is in the way moves over to its way 1, in place of what is there. */
 static inline void jit_jump_add(
 	const struct isa *isa, void *cpu, uint64_t pc, uint64_t context, const void *code)
 {

@@ -171,9 +171,11 @@ struct user_path {
 /* What the host shall be given for a path of the guest. 0 or -errno. */
 int user_path(
 	struct user_thread *t, int dirfd, uint64_t addr, unsigned flags, struct user_path *out);
-/* Opens what is there already, in one walk: the descriptor, -ENOENT (it is not in the root: what
- * the host has there counts), the host's wish to begin again, or USER_NO_RESULT: ask user_path().
- */
+/* One name, and not "..": nothing but a link can lead elsewhere. */
+bool user_path_is_plain(const char *path);
+/* Opens what is there already, in one walk: the descriptor, -ENOENT (an absolute path that the root
+ * has not: the host's file of that name counts), the host's wish to begin again, or USER_NO_RESULT:
+ * ask user_path(). With O_PATH, a descriptor that other threads can see for a moment. */
 int64_t user_path_open(struct user_thread *t, int dirfd, const char *path, uint64_t flags);
 /* The same for a string of ours; out->text is always set. */
 int user_path_text(

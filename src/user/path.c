@@ -51,9 +51,6 @@ static int in_root(const struct user_process *p, const char *path, bool follow, 
 		.flags = O_PATH | O_CLOEXEC | (follow ? 0 : O_NOFOLLOW), .resolve = IN_ROOT};
 	int64_t fd =
 		USER_CALL(SYS_openat2, p->root_fd, (uintptr_t)path, (uintptr_t)&how, sizeof(how));
-	if (fd == -EMFILE || fd == -ENFILE) /* better than what the host has there */
-		return snprintf(out, PATH_MAX, "%s%s", p->root, path) < PATH_MAX ? 0
-										 : -ENAMETOOLONG;
 	if (fd < 0)
 		return (int)fd;
 	int r = path_of_fd((int)fd, out);
@@ -72,7 +69,10 @@ static int resolve(struct user_process *p, const char *path, unsigned flags, cha
 	}
 	/* A trailing slash asks for a directory: the kernel shall see it. */
 	bool slash = len > 1 && path[len - 1] == '/';
-	if (in_root(p, path, follow || slash, out) == 0) {
+	int r = in_root(p, path, follow || slash, out);
+	if (r == -EMFILE || r == -ENFILE) /* not known: better no answer than the host's */
+		return r;
+	if (r == 0) {
 		size_t n = strlen(out);
 		if (slash && n < PATH_MAX)
 			memcpy(out + n, "/", 2);
@@ -100,11 +100,16 @@ static int resolve(struct user_process *p, const char *path, unsigned flags, cha
 	return 0;
 }
 
+bool user_path_is_plain(const char *path)
+{
+	return path[0] && !strchr(path, '/') && strcmp(path, "..") != 0;
+}
+
 /* A relative path can go to the host as it is unless a link or ".." could lead out of the root. */
 static bool is_plain(int dirfd, const char *path, unsigned flags)
 {
 	struct stat st;
-	if (strchr(path, '/') || !strcmp(path, ".."))
+	if (!user_path_is_plain(path))
 		return false;
 	if (flags & USER_PATH_NOFOLLOW)
 		return true;
@@ -143,8 +148,12 @@ int64_t user_path_open(struct user_thread *t, int dirfd, const char *path, uint6
 	}
 	int64_t r = USER_HOST(t, SYS_openat2, (uint64_t)(int64_t)dirfd, (uintptr_t)path,
 		(uintptr_t)&how, sizeof(how));
-	if (r == -ENOENT && path[0] == '/')
-		return -ENOENT;
+	if (r == -ENOENT && path[0] == '/') {
+		/* A link may lead to what only the host has. */
+		char out[PATH_MAX + 1];
+		bool absent = (flags & O_NOFOLLOW) || in_root(p, path, false, out) == -ENOENT;
+		return absent ? -ENOENT : USER_NO_RESULT;
+	}
 	return r >= 0 || r == -EINTR || r == USER_AGAIN || r == USER_RESTART ? r : USER_NO_RESULT;
 }
 

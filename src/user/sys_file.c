@@ -41,21 +41,29 @@ int64_t user_sys_fstat(struct user_thread *t, const uint64_t a[6])
 	return r < 0 ? r : put_stat(a[1], &st);
 }
 
-/* Under the root: one walk, by which the file is known. USER_NO_RESULT: the host is to be asked. */
+/* Under the root, with no more than one walk. USER_NO_RESULT: the host is to be asked. */
 static int64_t stat_in_root(struct user_thread *t, const uint64_t a[6], struct user_path *path)
 {
 	struct stat st;
+	bool follow = !(a[3] & AT_SYMLINK_NOFOLLOW);
 	if (!t->process->root || a[3] & ~(uint64_t)(AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT))
 		return USER_NO_RESULT;
 	int64_t r = user_read_string(a[1], path->text, PATH_MAX);
 	if (r < 0)
 		return r;
-	int64_t fd = user_path_open(t, (int)a[0], path->text,
-		O_PATH | O_CLOEXEC | (a[3] & AT_SYMLINK_NOFOLLOW ? O_NOFOLLOW : 0));
-	if (fd < 0)
-		return fd;
-	r = USER_CALL(SYS_fstat, fd, (uintptr_t)&st);
-	USER_CALL(SYS_close, fd);
+	if (user_path_is_plain(path->text)) {
+		r = USER_HOST(t, SYS_newfstatat, a[0], (uintptr_t)path->text, (uintptr_t)&st,
+			AT_SYMLINK_NOFOLLOW);
+	} else {
+		int64_t fd =
+			user_path_open(t, (int)a[0], path->text, O_PATH | O_CLOEXEC | O_NOFOLLOW);
+		if (fd < 0)
+			return fd;
+		r = USER_CALL(SYS_fstat, fd, (uintptr_t)&st);
+		USER_CALL(SYS_close, fd);
+	}
+	if (r == 0 && follow && S_ISLNK(st.st_mode))
+		return USER_NO_RESULT;
 	return r < 0 ? r : put_stat(a[2], &st);
 }
 
@@ -82,8 +90,8 @@ int64_t user_sys_fstatat(struct user_thread *t, const uint64_t a[6])
 
 /* --- open --- */
 /* Opened already, or dirfd and path as the host shall have them (USER_NO_RESULT). */
-static int64_t before_open(
-	struct user_thread *t, int dirfd, uint64_t addr, uint64_t flags, struct user_path *path)
+static int64_t before_open(struct user_thread *t, int dirfd, uint64_t addr, uint64_t flags,
+	bool short_way, struct user_path *path)
 {
 	int n = user_read_string(addr, path->text, PATH_MAX);
 	if (n < 0)
@@ -91,17 +99,15 @@ static int64_t before_open(
 	int64_t r = user_proc_open(t, path->text, (int)flags);
 	if (r != USER_NO_RESULT)
 		return r;
-	/* What is there needs no name that the host understands. */
-	bool may_create = flags & O_CREAT;
-	if (may_create ? !(flags & (O_EXCL | O_DIRECTORY)) && (flags & O_ACCMODE) != O_RDONLY
-		       : (flags & O_TMPFILE) != O_TMPFILE) {
-		r = user_path_open(t, dirfd, path->text, flags & ~(uint64_t)O_CREAT);
-		if (r == -ENOENT && !may_create) {
+	/* What is there already can be opened in one walk. */
+	if (short_way && !(flags & O_CREAT) && (flags & O_TMPFILE) != O_TMPFILE) {
+		r = user_path_open(t, dirfd, path->text, flags);
+		if (r == -ENOENT) {
 			path->dirfd = AT_FDCWD;
 			path->addr = (uintptr_t)path->text;
 			return USER_NO_RESULT;
 		}
-		if (r != USER_NO_RESULT && r != -ENOENT)
+		if (r != USER_NO_RESULT)
 			return r;
 	}
 	bool nofollow = (flags & O_NOFOLLOW) || (flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL);
@@ -112,7 +118,7 @@ static int64_t before_open(
 int64_t user_sys_openat(struct user_thread *t, const uint64_t a[6])
 {
 	struct user_path path;
-	int64_t r = before_open(t, (int)a[0], a[1], (uint32_t)a[2], &path);
+	int64_t r = before_open(t, (int)a[0], a[1], (uint32_t)a[2], true, &path);
 	if (r != USER_NO_RESULT)
 		return r;
 	return USER_HOST(t, SYS_openat, (uint64_t)(int64_t)path.dirfd, path.addr, a[2], a[3]);
@@ -128,7 +134,9 @@ int64_t user_sys_openat2(struct user_thread *t, const uint64_t a[6])
 		return -EFAULT;
 	if (how.resolve) /* its rules are about the tree below the descriptor, as it is */
 		return user_host(t, SYS_openat2, a);
-	int64_t r = before_open(t, (int)a[0], a[1], how.flags, &path);
+	/* What the host would refuse it shall see. */
+	bool short_way = a[3] == sizeof(how) && !how.mode;
+	int64_t r = before_open(t, (int)a[0], a[1], how.flags, short_way, &path);
 	if (r != USER_NO_RESULT)
 		return r;
 	return USER_HOST(t, SYS_openat2, (uint64_t)(int64_t)path.dirfd, path.addr, a[2], a[3]);

@@ -122,7 +122,7 @@ static inline void emit_integer(struct generator *g)
 	unsigned op;
 	if (g->options.region && below(4000))
 		t = wide_int();
-	switch (below(5)) {
+	switch (below(6)) {
 	case 0:
 		op = IR_EQ + below(IR_GEU - IR_EQ + 1);
 		keep(g, ir_cmp(f, op, pick(g, t), pick(g, t)));
@@ -146,6 +146,15 @@ static inline void emit_integer(struct generator *g)
 		else
 			keep(g, ir_select(f, pick(g, IR_I64), pick(g, t), pick(g, t)));
 		break;
+	case 3: {
+		/* as an index is added */
+		ir_ref a = pick(g, t),
+		       b = ir_bin(f, IR_SHL, t, pick(g, t), ir_const(f, t, below(5)));
+		if (!below(4))
+			keep(g, b);
+		keep(g, below(2) ? ir_bin(f, IR_ADD, t, a, b) : ir_bin(f, IR_ADD, t, b, a));
+		break;
+	}
 	default:
 		op = IR_ADD + below(IR_ROTR - IR_ADD + 1);
 		if (op >= IR_MULHU && op <= IR_REMS && t < IR_I32)
@@ -165,6 +174,11 @@ static inline void emit_memory(struct generator *g)
 	enum ir_type t = any_int(), w = below(2) ? IR_I32 : IR_I64;
 	unsigned aligned = below(g->options.region ? 4000 : 4) ? 0 : IR_MEM_ALIGNED;
 	ir_ref a = address(g), r;
+	if (!below(16)) { /* by a pointer in memory */
+		ir_ref at = ir_const(f, IR_I64, BASE + 8 * below(MEMORY / 8));
+		ir_store(f, 0, at, ir_const(f, IR_I32, BASE + below(MEMORY - 8)));
+		a = ir_un(f, below(2) ? IR_ZEXT : IR_SEXT, IR_I64, ir_load(f, IR_I32, 0, at));
+	}
 	switch (below(8)) {
 	case 0:
 		keep(g, ir_emit(f, IR_RMW, w, below(IR_RMW_COUNT), a, pick(g, w), IR_NONE, 0));

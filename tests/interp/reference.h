@@ -221,8 +221,6 @@ static inline bool ref_memory(struct reference *m, const struct ir_ins *i, unsig
 	return true;
 }
 
-/* Runs f from a block. *pc is where it goes, or the faulting instruction. Values are kept cut to
- * their types. No floating point but moves. */
 /* What is claimed of the value's upper bits must hold for the one that it has. */
 static inline void ref_check_range(const struct ir_func *f, ir_ref r, uint64_t value)
 {
@@ -240,6 +238,8 @@ static inline void ref_check_range(const struct ir_func *f, ir_ref r, uint64_t v
 	abort();
 }
 
+/* Runs f from a block. *pc is where it goes, or the faulting instruction. Values are kept cut to
+ * their types. No floating point but moves. */
 static inline enum reference_end ref_run_from(
 	struct reference *m, const struct ir_func *f, unsigned block, uint64_t *pc)
 {

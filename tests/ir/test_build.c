@@ -101,8 +101,13 @@ static void extensions(void)
 	CHECK_EQ(ir_at(&f, neg)->a, low);
 	CHECK_EQ(ir_range(&f, neg).sign, 63);
 	CHECK_EQ(ir_range(&f, ir_un(&f, IR_NEG, IR_I64, b)).sign, 56);
-	neg = ir_un(&f, IR_NEG, IR_I32, ir_un(&f, IR_TRUNC, IR_I32, a));
+	neg = ir_un(&f, IR_NEG, IR_I32, ir_un(&f, IR_TRUNC, IR_I32, both)); /* of any 32 bits */
 	CHECK_EQ(ir_at(&f, ir_un(&f, IR_SEXT, IR_I64, neg))->op, IR_SEXT);
+	for (unsigned bits = 8; bits <= 9; bits++) {
+		low = ir_bin(&f, IR_AND, IR_I64, x, k(IR_I64, (1u << bits) - 1));
+		CHECK_EQ(ir_un(&f, IR_ZEXT, IR_I64, ir_un(&f, IR_TRUNC, IR_I8, low)) == low,
+			bits == 8);
+	}
 }
 
 int main(void)

@@ -184,6 +184,8 @@ tests:
 	TRAP(ILLEGAL, fadd.d fa0, fa0, fa0)
 	TRAP(ILLEGAL, fld fa0, 0(sp))
 	TRAP(ILLEGAL, csrr t1, fcsr)
+	TRAP(ILLEGAL, csrr t1, fflags)
+	TRAP(ILLEGAL, csrw fflags, zero)
 	li	t0, 1 << 13
 	csrs	sstatus, t0
 	fmv.x.d	t1, fa0
@@ -451,6 +453,24 @@ tests:
 	li	t0, FS
 	and	t1, t1, t0
 	CHECK(t1, FS)
+
+	BEGIN("flags that are written make clean registers dirty")
+	li	t0, FS
+	csrc	sstatus, t0
+	li	t0, 1 << 13
+	csrs	sstatus, t0
+	csrr	t1, fflags
+	csrr	t1, sstatus
+	li	t0, FS
+	and	t1, t1, t0
+	CHECK(t1, 1 << 13)
+	csrwi	fflags, 3
+	csrr	t1, sstatus
+	li	t0, FS
+	and	t1, t1, t0
+	CHECK(t1, FS)
+	csrr	t1, fflags
+	CHECK(t1, 3)
 
 	BEGIN("user pages")
 	jal	translated

@@ -382,11 +382,14 @@ static bool linked(unsigned round, struct arena *arena)
 		ir_exit(&ends[n], ir_const(&ends[n], IR_I64, pc + 16));
 		CHECK(compile(&ends[n], &end[n]));
 	}
+	bool in_table = false;
 	for (unsigned n = 0; n < 3 && ok; n++) {
 		setup();
 		clone(got);
 		got->head.exec.link = NULL;
+		unsigned before = stops;
 		struct end w = run_reference(&f, 0), g = run_compiled(r, f.pc);
+		bool undisturbed = stops == before && got->head.exec.context == CONTEXT;
 		for (unsigned k = 0; k < 2; k++) {
 			uint64_t pc = k ? FAR : TAIL;
 			if (w.exit != INTERP_MISS || w.pc != pc)
@@ -394,6 +397,9 @@ static bool linked(unsigned round, struct arena *arena)
 			w = run_reference(&ends[k], 0);
 			if (g.exit != INTERP_MISS || g.pc != pc)
 				continue; /* it is there already */
+			if (k && in_table && undisturbed)
+				TAP_FAIL_("round %u: known to the table, and not found", round);
+			in_table |= k && !flat;
 			struct jit_link *link = got->head.exec.link;
 			jit_jump_add(&toy_isa, got, pc, CONTEXT, end[k]->entries[0].code);
 			if (below(2)) /* that moves over */

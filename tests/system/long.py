@@ -62,7 +62,7 @@ def test_python():
         script = (f"cd /tmp && useradd -m tester; runuser -u tester -- "
                   f"python3 -m test -j{options.cpus} --timeout 1200 {options.python}\n")
     tests = "$(apt-cache search --names-only '^libpython3[.][0-9]*-testsuite$' | cut -d' ' -f1)"
-    out = guest("python3 " + tests, script, 6 * 3600)
+    out = guest("python3 gcc libc6-dev " + tests, script, 6 * 3600)
     failed = re.search(r"^\d+ tests? failed:\n((?: +\S.*\n)+)", out, re.M)
     machine.equal(failed.group(1).split() if failed else [], [])
     machine.contains(out, "Result: SUCCESS")

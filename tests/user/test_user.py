@@ -239,9 +239,11 @@ def test_root(tmp):
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 static void show(const char *path)
 {
@@ -255,13 +257,44 @@ static void show(const char *path)
 	}
 	close(fd);
 }
+static void kind(const char *path, int flags)
+{
+	struct stat st;
+	if (fstatat(AT_FDCWD, path, &st, flags))
+		printf("%s: %s\n", path, strerror(errno));
+	else
+		printf("%s: type %o\n", path, st.st_mode & S_IFMT);
+}
+/* What the kernel refuses is refused. */
+static void strict(const char *path)
+{
+	struct { struct open_how how; unsigned long more; } a = {{.flags = O_RDONLY, .mode = 0600}, 0};
+	printf("mode %ld", syscall(SYS_openat2, AT_FDCWD, path, &a.how, sizeof(a.how)));
+	a.how.mode = 0;
+	printf(", longer %d", syscall(SYS_openat2, AT_FDCWD, path, &a, sizeof(a)) > 0);
+	a.more = 1;
+	printf(", not zero %ld, %d\n", syscall(SYS_openat2, AT_FDCWD, path, &a, sizeof(a)), errno == E2BIG);
+}
 int main(int argc, char **argv)
 {
 	char cwd[4096], link[4096] = "";
+	kind("/tohost", 0);
+	kind("/tohost", AT_SYMLINK_NOFOLLOW);
+	kind("/todev", 0);
+	kind("/in/root/dir/", 0);
+	kind("/in/root/file/", 0);
+	kind("/absolute", 0);
+	kind("/absolute", AT_SYMLINK_NOFOLLOW);
+	kind("/loop", 0);
+	strict("/in/root/file");
 	for (int n = 1; n < argc; n++)
 		show(argv[n]);
 	printf("chdir %d, %s\n", chdir("/in/root/dir"), getcwd(cwd, sizeof(cwd)));
 	show("../file");
+	kind("../file", 0);
+	kind("up", 0);
+	kind("up", AT_SYMLINK_NOFOLLOW);
+	kind("none", 0);
 	show("../../../absolute");
 	show("up");
 	int fd = open("made", O_CREAT | O_EXCL | O_WRONLY, 0600);
@@ -293,15 +326,32 @@ int main(int argc, char **argv)
     os.symlink("/in/root/file", root + "/absolute")
     os.symlink("../../../../../../../top", root + "/in/root/dir/up")
     os.symlink("/in/root", root + "/through")
-    got = run(process("--root", root, program, "/absolute", "/through/file", host, "/through/none", "/proc/self/comm"),
-              tmp + "/rootrun")
-    want = (0, f"""/absolute: in the root
+    os.symlink(host, root + "/tohost")
+    os.symlink("/dev/null", root + "/todev")
+    os.symlink("loop", root + "/loop")
+    got = run(process("--root", root, program, "/absolute", "/through/file", host, "/through/none", "/proc/self/comm",
+                      "/tohost"), tmp + "/rootrun")
+    want = (0, f"""/tohost: type 100000
+/tohost: type 120000
+/todev: type 20000
+/in/root/dir/: type 40000
+/in/root/file/: Not a directory
+/absolute: type 100000
+/absolute: type 120000
+/loop: Too many levels of symbolic links
+mode -1, longer 1, not zero -1, 1
+/absolute: in the root
 /through/file: in the root
 {host}: on the host
 /through/none: No such file or directory
 /proc/self/comm: cat
+/tohost: on the host
 chdir 0, /in/root/dir
 ../file: in the root
+../file: type 100000
+up: type 100000
+up: type 120000
+none: No such file or directory
 ../../../absolute: in the root
 up: top
 /in/root/dir/made
@@ -316,6 +366,69 @@ openat 0
            None if os.path.exists(root + "/in/root/new/made") else "not there")
 
 
+def test_full_cache(tmp):
+    """Hot code that other code jumps to, and more cold code than the cache holds: what is linked stays."""
+    count = 6000
+    cold = "".join(f"c{n}: xori t0, a0, {n % 2000}\nadd t1, t0, a0\nsub t2, t1, t0\nbeqz zero, 1f\n1: ret\n"
+                   for n in range(count))
+    calls = "".join(f"call c{n}\n" for n in range(count))
+    source = os.path.join(tmp, "full.S")
+    with open(source, "w") as f:
+        # The last instruction of `hot` lies in two pages.
+        f.write(f"""
+.option norelax
+.globl cold, warm, hot, tail, other
+{cold}
+cold: addi sp, sp, -16
+sd ra, 0(sp)
+{calls}
+ld ra, 0(sp)
+addi sp, sp, 16
+warm: ret
+.option norvc
+.p2align 12
+.space 4096 - 14
+hot: addi a0, a0, 1
+addi a0, a0, 1
+addi a0, a0, 1
+addi a0, a0, 1
+tail: addi a0, a0, 1
+ret
+.p2align 12
+other: addi a0, a0, 100
+addi a0, a0, 100
+addi a0, a0, 100
+ret
+""")
+    with open(os.path.join(tmp, "full.c"), "w") as f:
+        f.write("""
+#include <stdio.h>
+long warm(long), hot(long), tail(long), other(long);
+void cold(long);
+__attribute__((noinline)) static long loop(long (*f)(long))
+{
+	long s = 0;
+	for (int n = 0; n < 1000; n++)
+		s = f(s);
+	return s;
+}
+int main(void)
+{
+	loop(warm);
+	loop(tail);
+	printf("%ld\\n", loop(hot));
+	for (int n = 0; n < 20; n++)
+		cold(n);
+	printf("%ld\\n", loop(other));
+	printf("%ld\\n", loop(hot));
+}
+""".replace("\\\\n", "\\n"))
+    program = compile(os.path.join(tmp, "full.c"), os.path.join(tmp, "full"), "-static", source)
+    for jit in ("64,1024,256", "2,1024,256"):
+        got = run(process(program), f"{tmp}/full-{jit}", STRATA_JIT=jit)
+        report(f"more code than the cache holds, {jit}", differs(got, (0, "5000\n300000\n5000\n")))
+
+
 def main():
     if not shutil.which(CC):
         print("1..0 # SKIP no " + CC)
@@ -327,6 +440,7 @@ def main():
         test_stats(tmp)
         test_damaged(tmp)
         test_root(tmp)
+        test_full_cache(tmp)
     print(f"1..{count}")
     return 1 if failed else 0
 

@@ -204,7 +204,7 @@ static void find_groups(struct gen *g, const struct ir_block *b)
 			continue;
 		ir_ref base = gen_root(g, i->a);
 		int64_t low = 0;
-		if (g->v[base].folded) {
+		if (gen_is_displaced(g, base)) {
 			low = (int64_t)gen_at(g, gen_at(g, base)->b)->imm;
 			base = gen_root(g, gen_at(g, base)->a);
 		}

@@ -20,6 +20,9 @@ static bool linkable(const struct gen *g, uint64_t pc)
 {
 	if (g->j->flat) /* one address space, all of whose code goes together */
 		return true;
+	/* What may need the next page too is never linked to (code_cache.c). */
+	if (pc % GUEST_PAGE_BYTES > GUEST_PAGE_BYTES - g->j->isa->max_insn_bytes)
+		return false;
 	return (pc ^ g->f->pc) < GUEST_PAGE_BYTES;
 }
 
@@ -150,10 +153,10 @@ static void indirect(struct gen *g, ir_ref target)
 	asm_alu_imm(&g->a, 4, ALU_AND, RCX, (CPU_JUMPS - 1) << 1);
 	asm_shift(&g->a, 4, SHIFT_SHL, RCX, 1);
 	asm_alu_mem(&g->a, 8, ALU_CMP, RAX, jump_field(g->j, RCX, offsetof(struct cpu_jump, pc)));
-	gen_stub(g, STUB_MISS, asm_jcc(&g->a, CC_NE));
+	asm_fix(&g->a, asm_jcc(&g->a, CC_NE), g->j->other_way);
 	asm_alu_mem(
 		&g->a, 8, ALU_CMP, RDX, jump_field(g->j, RCX, offsetof(struct cpu_jump, context)));
-	gen_stub(g, STUB_MISS, asm_jcc(&g->a, CC_NE));
+	asm_fix(&g->a, asm_jcc(&g->a, CC_NE), g->j->other_way);
 	asm_jmp_mem(&g->a, jump_field(g->j, RCX, offsetof(struct cpu_jump, code)));
 }
 
@@ -365,9 +368,6 @@ void gen_stubs(struct gen *g)
 			break;
 		case STUB_FAR:
 			far_stub(g, s);
-			break;
-		case STUB_MISS:
-			asm_jmp_to(&g->a, g->j->other_way);
 			break;
 		case STUB_ATTENTION:
 			gen_set_pc(g, s->pc);

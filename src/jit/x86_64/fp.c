@@ -67,7 +67,8 @@ static void arithmetic(struct gen *g, ir_ref r, unsigned op, bool unary)
 	const int args[3] = {a, b, NO_REG};
 	int d = gen_def_xmm(g, r);
 	check_rounding(g, r, args);
-	/* The second operand gives the upper bits: never what d held, which it would wait for. */
+	/* The upper bits come from the second operand; were it d, this would wait for d's last
+	 * value. */
 	asm_vex_rr(&g->a, 4, asm_fp_prefix(bytes) | op, d, a, unary ? a : b);
 	check_nan(g, r, d);
 	slow_end(g, stubs, d);

@@ -6,7 +6,6 @@
 #ifndef STRATA_JIT_X86_64_GEN_H
 #define STRATA_JIT_X86_64_GEN_H
 
-#include "ir/range.h"
 #include "jit/internal.h"
 #include "jit/slow.h"
 #include "jit/x86_64/asm.h"
@@ -46,7 +45,6 @@ enum gen_stub_kind {
 	STUB_EDGE,	/* leaves by a link */
 	STUB_EDGE_BACK, /* looks at attention, then leaves by a link */
 	STUB_FAR,	/* leaves through the jump table, target constant */
-	STUB_MISS,	/* the target in rax is not where the jump table has it first */
 	STUB_ATTENTION, /* leaves at pc */
 	STUB_DIVIDE,	/* a division by 0 or -1 */
 	STUB_ATOMIC,	/* by its slow function */
@@ -131,6 +129,12 @@ static inline bool gen_is_float(const struct gen *g, ir_ref r)
 static inline struct asm_mem gen_arg(unsigned n)
 {
 	return MEM(RBP, offsetof(struct cpu_head, exec.args) + 8 * (size_t)n);
+}
+
+/* An address that is computed by the access itself: a value and a constant. */
+static inline bool gen_is_displaced(const struct gen *g, ir_ref r)
+{
+	return g->v[r].folded && gen_at(g, r)->op == IR_ADD;
 }
 
 /* --- analyse.c --- */

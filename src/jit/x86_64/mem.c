@@ -76,7 +76,7 @@ static struct access prepare(struct gen *g, ir_ref r, unsigned bytes, bool write
 	const struct ir_ins *i = gen_at(g, r);
 	ir_ref base = gen_root(g, i->a);
 	struct access x = {.host = NO_REG, .write = write};
-	if (g->v[base].folded) {
+	if (gen_is_displaced(g, base)) {
 		x.disp = (int64_t)gen_at(g, gen_at(g, base)->b)->imm;
 		base = gen_at(g, base)->a;
 	}

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Integer instructions, calls, and the switch over all ops.
+#include "ir/range.h"
 #include "jit/x86_64/gen.h"
 
 static unsigned bytes_of(const struct gen *g, ir_ref r)

@@ -173,6 +173,14 @@ static void own(struct gen *g, int reg, ir_ref r)
 	g->v[r].reg = (int8_t)reg;
 }
 
+/* A mistake of ours. */
+static void never_computed(struct gen *g)
+{
+	if (IR_CHECKED)
+		abort();
+	g->refused = true;
+}
+
 int gen_use(struct gen *g, ir_ref r)
 {
 	r = gen_root(g, r);
@@ -189,7 +197,7 @@ int gen_use(struct gen *g, ir_ref r)
 		else if (v->scratch >= 0)
 			asm_load(&g->a, 8, reg, scratch_mem(v->scratch));
 		else
-			g->refused = true; /* it was never computed: a mistake of ours */
+			never_computed(g);
 		own(g, reg, r);
 	}
 	g->locked |= bit(reg);
@@ -212,7 +220,7 @@ int gen_use_xmm(struct gen *g, ir_ref r)
 		} else if (v->scratch >= 0) {
 			asm_fp_load(&g->a, 8, reg, scratch_mem(v->scratch));
 		} else {
-			g->refused = true;
+			never_computed(g);
 		}
 		g->xmm_owner[reg] = r;
 		v->reg = (int8_t)reg;
