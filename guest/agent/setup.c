@@ -100,6 +100,9 @@ static int mount_overlay(const struct agent_setup *s, struct error *err)
 		strbuf_adds(
 			&options, ",upperdir=" STAGE "/upper/upper,workdir=" STAGE "/upper/work");
 	}
+	/* One file system to programs that compare devices and inodes, whatever layer has a file.
+	 */
+	strbuf_adds(&options, ",xino=on");
 	make_directories(NEWROOT, 0755);
 	if (mount("overlay", NEWROOT, "overlay", s->upper ? 0 : MS_RDONLY, options.data) < 0)
 		return error_errno(err, errno, "root: overlay of %zu layers", s->lower.len);

@@ -36,6 +36,13 @@ def test_it_is_debian_on_a_stock_kernel():
     equal(text.split()[-1], "0")
 
 
+def test_the_root_is_one_file_system():
+    equal(sh("touch /new; mkdir /dir; stat -c %d / /new /dir /etc /etc/passwd /usr/bin/env | sort -u | wc -l"), "1\n")
+    # What a directory says of its entries is what they say.
+    equal(sh("cp /etc/passwd /etc/new; for f in new passwd; do find /etc -maxdepth 1 -name $f -printf '%i '; "
+             "stat -c %i /etc/$f; done | awk '{ print $1 == $2 }'"), "1\n1\n")
+
+
 def test_streams_are_the_users_own():
     data = os.urandom(3_000_000)
     p = run("cat", stdin=data)
