@@ -62,9 +62,9 @@ struct code_cache {
 	struct page *pages[PAGE_BUCKETS];
 	struct straddler *straddlers[PAGE_BUCKETS];
 	struct dropped *limbo_first, **limbo_last; /* in order of dropped_at */
-	/* Of blocks and interpreted code, without limbo. Beyond the limit, pages lose what is
-	 * interpreted of them: a guest cannot make the host run out of memory. Compiled code has a
-	 * bound of its own (jit/), and stays: it is what is hot. */
+	/* Of interpreted code, without limbo. Beyond the limit, pages lose what is interpreted of
+	 * them: a guest cannot make the host run out of memory. Compiled code has a bound of its
+	 * own (jit/), and stays: it is what is hot. */
 	uint64_t bytes, limit;
 	unsigned hand; /* the bucket to lose its interpreted code next */
 };
@@ -117,7 +117,7 @@ static struct block *find_block(struct code_cache *c, const struct code_key *k)
 	return b && b->used ? b : NULL;
 }
 
-static void set_capacity(struct code_cache *c, struct page *p, unsigned capacity)
+static void set_capacity(struct page *p, unsigned capacity)
 {
 	struct block *old = p->blocks;
 	unsigned count = p->capacity;
@@ -127,8 +127,6 @@ static void set_capacity(struct code_cache *c, struct page *p, unsigned capacity
 		if (old[n].used)
 			*place(p, old[n].offset) = old[n];
 	free(old);
-	c->bytes += capacity * sizeof(*old);
-	c->bytes -= count * sizeof(*old);
 }
 
 static struct block *add_block(struct code_cache *c, const struct code_key *k)
@@ -139,10 +137,9 @@ static struct block *add_block(struct code_cache *c, const struct code_key *k)
 		*p = (struct page){.host = page_of(k->host),
 			.pc = align_down(k->pc, GUEST_PAGE_BYTES),
 			.flags = k->flags};
-		c->bytes += sizeof(*p);
 	}
 	if (4u * (p->count + 1u) > 3u * p->capacity)
-		set_capacity(c, p, p->capacity ? 2u * p->capacity : PAGE_MIN_BLOCKS);
+		set_capacity(p, p->capacity ? 2u * p->capacity : PAGE_MIN_BLOCKS);
 	struct block *b = place(p, offset_of(k));
 	*b = (struct block){.offset = offset_of(k), .used = true};
 	p->count++;
@@ -179,9 +176,10 @@ static void remove_straddler(struct code_cache *c, const struct page *p, const s
 }
 
 /* --- dropping --- */
+/* With the room that it has in its page's table, half empty. */
 static uint64_t code_bytes(const struct block *b)
 {
-	return b->code ? b->code->words * sizeof(uint64_t) : 0;
+	return b->code->words * sizeof(uint64_t) + 2 * sizeof(*b);
 }
 
 static void to_limbo(
@@ -244,7 +242,6 @@ static void drop_page(struct code_cache *c, struct page **pp, uint64_t epoch)
 	for (unsigned n = 0; n < p->capacity; n++)
 		if (p->blocks[n].used)
 			empty_block(c, p, &p->blocks[n], epoch);
-	c->bytes -= sizeof(*p) + p->capacity * sizeof(*p->blocks);
 	*pp = p->next;
 	free(p->blocks);
 	free(p);
@@ -275,7 +272,7 @@ static struct page **drop_part(
 	p->count = (uint16_t)left;
 	while (4 * left > 3 * capacity)
 		capacity *= 2;
-	set_capacity(c, p, capacity); /* and what was moved is found again */
+	set_capacity(p, capacity); /* and what was moved is found again */
 	return &p->next;
 }
 

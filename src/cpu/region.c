@@ -236,7 +236,10 @@ const void *vcpu_hot_code(struct vcpu *v)
 		vcpu_count_event(&v->regions_compiled);
 		if (!code_cache_add_region(v->group->cache, &key, compiled))
 			interp_hot_after(found.code->code, CODE_HOT_AGAIN);
+		/* The place may be another mapping's by now. */
 		found = code_cache_find(v->group->cache, &key);
+		if (found.next_page != key.next_page)
+			return NULL;
 	}
 	/* As in vcpu_find_code(): nothing new among what is old. */
 	if (!found.native || vcpu_code_changed(v) || h->mapping_epoch != mapping)

@@ -111,7 +111,9 @@ static int lift(struct vcpu *v, const struct code_key *key, unsigned max_insns,
 		ret = ir_optimise(&f, false, NULL, NULL, err);
 	if (ret < 0)
 		return error_wrap(err, ret, "lift");
-	return interp_lower(v->lowerer, &f, page_of(key->host), out, err);
+	/* What ends in two pages is linked to nothing: it may outlive its page's other code. */
+	const uint8_t *link_in = key->next_page ? NULL : page_of(key->host);
+	return interp_lower(v->lowerer, &f, link_in, out, err);
 }
 
 /* Makes the block and adds it to the cache. NULL: cpu_head.fault is set, or the code has changed.

@@ -98,7 +98,7 @@
 		if (UNLIKELY(atomic_load_explicit(&h->attention, memory_order_relaxed)))           \
 			goto stop;                                                                 \
 		uint64_t to_ = __atomic_load_n(ip + 1, __ATOMIC_ACQUIRE);                          \
-		if (UNLIKELY(to_ & 1))                                               \
+		if (UNLIKELY(to_ & 1))                                                             \
 			goto unlinked;                                                             \
 		ip = (const uint64_t *)(uintptr_t)to_;                                             \
 		GO();                                                                              \

@@ -369,15 +369,16 @@ openat 0
 def test_full_cache(tmp):
     """Hot code that other code jumps to, and more cold code than the cache holds: what is linked stays."""
     count = 6000
-    cold = "".join(f"c{n}: xori t0, a0, {n % 2000}\nadd t1, t0, a0\nsub t2, t1, t0\nbeqz zero, 1f\n1: ret\n"
-                   for n in range(count))
+    cold = "".join(f"c{n}: xori t0, a0, {n % 2000}\nadd t1, t0, a0\n" + "mul t0, t1, t0\nxor t1, t1, t0\n" * 8 +
+                   "sub t2, t1, t0\nbeqz zero, 1f\n1: ret\n" for n in range(count))
     calls = "".join(f"call c{n}\n" for n in range(count))
+    table = "".join(f".dword c{n}\n" for n in range(count))
     source = os.path.join(tmp, "full.S")
     with open(source, "w") as f:
         # The last instruction of `hot` lies in two pages.
         f.write(f"""
 .option norelax
-.globl cold, warm, hot, tail, other
+.globl cold, warm, hot, tail, other, back, table
 {cold}
 cold: addi sp, sp, -16
 sd ra, 0(sp)
@@ -399,12 +400,23 @@ other: addi a0, a0, 100
 addi a0, a0, 100
 addi a0, a0, 100
 ret
+.p2align 12
+.space 4096 - 14
+.option norvc
+back: li t0, 20
+1: addi a0, a0, 1
+addi t0, t0, -1
+bnez t0, 1b
+ret
+.data
+table: {table}
 """)
     with open(os.path.join(tmp, "full.c"), "w") as f:
         f.write("""
 #include <stdio.h>
-long warm(long), hot(long), tail(long), other(long);
+long warm(long), hot(long), tail(long), other(long), back(long);
 void cold(long);
+extern long (*table[])(long);
 __attribute__((noinline)) static long loop(long (*f)(long))
 {
 	long s = 0;
@@ -412,8 +424,18 @@ __attribute__((noinline)) static long loop(long (*f)(long))
 		s = f(s);
 	return s;
 }
-int main(void)
+int main(int argc, char **argv)
 {
+	if (argc > 1) {
+		/* What is interpreted goes, then what is compiled, several times. */
+		long s = 0;
+		for (int n = 0; n < COUNT * 20; n++) {
+			table[n / 20](n);
+			s = back(s);
+		}
+		printf("%ld\\n", s);
+		return 0;
+	}
 	loop(warm);
 	loop(tail);
 	printf("%ld\\n", loop(hot));
@@ -422,11 +444,14 @@ int main(void)
 	printf("%ld\\n", loop(other));
 	printf("%ld\\n", loop(hot));
 }
-""".replace("\\\\n", "\\n"))
+""".replace("COUNT", str(count)).replace("\\\\n", "\\n"))
     program = compile(os.path.join(tmp, "full.c"), os.path.join(tmp, "full"), "-static", source)
     for jit in ("64,1024,256", "2,1024,256"):
         got = run(process(program), f"{tmp}/full-{jit}", STRATA_JIT=jit, MALLOC_PERTURB_="0")
         report(f"more code than the cache holds, {jit}", differs(got, (0, "5000\n300000\n5000\n")))
+    # What is freed must not look like what it was.
+    got = run(process(program, "back"), f"{tmp}/back", STRATA_JIT="8,1024,256", MALLOC_PERTURB_="165")
+    report("a loop's last instruction in two pages", differs(got, (0, f"{count * 400}\n")))
 
 
 def main():
