@@ -50,7 +50,7 @@ static const struct ir_ins *last_ins(const struct ir_func *f, unsigned block)
 }
 
 /* Where a block goes on: taken sides later, the other side first. */
-static void find_successors(struct region *r, const struct ir_ins *end, uint64_t next_pc)
+static void find_successors(struct region *r, const struct ir_ins *end)
 {
 	const struct ir_func *f = &r->f;
 	if (end->op == IR_GOTO_IF) {
@@ -61,7 +61,7 @@ static void find_successors(struct region *r, const struct ir_ins *end, uint64_t
 	if (end->op != IR_GOTO)
 		return;
 	if (end->aux == IR_JUMP_CALL)
-		later(r, next_pc);
+		later(r, end->imm);
 	else if (ir_is_const(f, end->a))
 		later(r, f->ins[end->a].imm);
 }
@@ -87,7 +87,7 @@ static bool lift_block(struct region *r, uint64_t pc)
 	unsigned block = r->f.block_count - 1;
 	r->block_at[at] = (uint8_t)(block + 1);
 	r->insns += r->f.insns;
-	find_successors(r, last_ins(&r->f, block), pc + r->f.bytes);
+	find_successors(r, last_ins(&r->f, block));
 	return true;
 }
 

@@ -8,6 +8,9 @@
  * code is translated for. Cleared before a number that is cut short could come round. */
 enum { CODE_BITS = 23, MAPPING_BITS = 24, FLAG_BITS = 16 };
 
+/* Of the host's stack, for return addresses: 4,000 guest calls deep. More are forgotten. */
+enum { RETURN_STACK_BYTES = 32 << 10 };
+
 static uint64_t low_bits(uint64_t v, unsigned bits)
 {
 	return v & ((UINT64_C(1) << bits) - 1);
@@ -42,8 +45,11 @@ static void update_context(struct vcpu *v)
 static bool attention_wanted(struct vcpu *v)
 {
 	struct cpu_head *h = v->head;
+	uintptr_t limit = (uintptr_t)__builtin_frame_address(0) - RETURN_STACK_BYTES;
 	if (atomic_load(&h->exec.context) != v->run.context)
 		atomic_store(&h->exec.context, v->run.context);
+	if (atomic_load(&h->exec.stack_limit) != limit)
+		atomic_store(&h->exec.stack_limit, limit);
 	return atomic_load(&h->attention);
 }
 

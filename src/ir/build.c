@@ -171,6 +171,11 @@ void ir_goto(struct ir_func *f, ir_ref pc, enum ir_jump kind)
 	ir_emit(f, IR_GOTO, IR_VOID, kind, pc, IR_NONE, IR_NONE, 0);
 }
 
+void ir_goto_call(struct ir_func *f, ir_ref pc, uint64_t return_pc)
+{
+	ir_emit(f, IR_GOTO, IR_VOID, IR_JUMP_CALL, pc, IR_NONE, IR_NONE, return_pc);
+}
+
 void ir_goto_if(struct ir_func *f, ir_ref cond, uint64_t pc_true, uint64_t pc_false)
 {
 	ir_ref t = ir_const(f, IR_I64, pc_true), e = ir_const(f, IR_I64, pc_false);

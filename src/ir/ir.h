@@ -104,8 +104,8 @@ struct ir_ins {
 	uint8_t type; /* enum ir_type of the result; IR_VOID for none */
 	uint16_t aux;
 	ir_ref a, b, c; /* IR_NONE when unused */
-	uint64_t
-		imm; /* CONST: value; INSN: pc; CALL: helper; TRAP: cause; JUMP/BRANCH: block ids */
+	uint64_t imm; /* CONST: value; INSN: pc; CALL: helper; TRAP: cause; JUMP/BRANCH: block ids;
+			 GOTO that is a call: where its return goes */
 };
 
 struct ir_block {
@@ -192,6 +192,7 @@ void ir_store(struct ir_func *f, unsigned mem_flags, ir_ref addr, ir_ref value);
 ir_ref ir_call(struct ir_func *f, unsigned helper, ir_ref a, ir_ref b, ir_ref c); /* I64 */
 void ir_trap(struct ir_func *f, uint64_t cause, ir_ref tval);
 void ir_goto(struct ir_func *f, ir_ref pc, enum ir_jump kind); /* a CONST pc is a direct jump */
+void ir_goto_call(struct ir_func *f, ir_ref pc, uint64_t return_pc);
 void ir_goto_if(struct ir_func *f, ir_ref cond, uint64_t pc_true, uint64_t pc_false);
 /* Leaves to the dispatcher, which starts afresh at pc: for instructions that change what the
  * translation was made for (mode, address space), or that must let interrupts in. */

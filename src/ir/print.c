@@ -84,6 +84,10 @@ static void print_imm(const struct ir_func *f, const struct ir_ins *i, struct st
 	case IR_INSN:
 		strbuf_addf(out, " pc=0x%" PRIx64 " bytes=%u", i->imm, i->aux);
 		break;
+	case IR_GOTO:
+		if (i->aux == IR_JUMP_CALL)
+			strbuf_addf(out, " return=0x%" PRIx64, i->imm);
+		break;
 	case IR_TRAP:
 		strbuf_addf(out, " cause=0x%" PRIx64, i->imm);
 		break;

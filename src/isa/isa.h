@@ -70,6 +70,10 @@ struct cpu_head {
 		void *link; /* of an exit: struct jit_link, or NULL */
 		/* [any thread] Under which entries of the jump table hold; never 0. */
 		_Atomic uint64_t context;
+		/* The host's stack when compiled code was entered, and how far down the return
+		 * addresses of guest calls may go; [any thread] its maximum stops the next call. */
+		uintptr_t stack;
+		_Atomic uintptr_t stack_limit;
 	} exec;
 	/* A guest exception that an op or a helper raised; delivered by isa->deliver. */
 	struct {
@@ -105,13 +109,14 @@ struct cpu_head {
 	uint64_t scratch[CPU_SCRATCH]; /* the executor's; of no meaning outside a block */
 };
 
-/* Compiled code looks at `attention` where it goes back, and at the context where it goes to an
- * address that it looks up: any loop does one of them. [any thread] */
+/* Compiled code looks at `attention` where it goes back, at the context where it goes to an address
+ * that it looks up, and at stack_limit where it calls: any loop does one of them. [any thread] */
 enum { CPU_NO_CONTEXT = 1 };
 static inline void cpu_want_attention(struct cpu_head *h)
 {
 	atomic_store(&h->attention, 1);
 	atomic_store(&h->exec.context, CPU_NO_CONTEXT);
+	atomic_store(&h->exec.stack_limit, UINTPTR_MAX);
 }
 
 /* Compiled code by guest address, per vCPU: behind the CPU state, where code reaches it at a

@@ -33,9 +33,11 @@ struct jit {
 	/* Written once, by the emitter's jit_emit_common(). */
 	uint8_t *enter, *leave, *leave_stored; /* in the writable mapping */
 	uint8_t *leave_link;		       /* by the link in rax */
-	uint8_t *other_way;		       /* of the jump table; see end.c */
-	uint8_t *slow[JIT_SLOW_COUNT][2];      /* [1]: xmm registers are in use */
-	uint8_t *alone[2][4][2];	       /* by write, log2(bytes), xmm; see mem.c */
+	uint8_t *slow_failed;
+	/* See end.c: through the jump table; its other way; a return that does not match. */
+	uint8_t *look_up, *other_way, *mismatch;
+	uint8_t *slow[JIT_SLOW_COUNT][2]; /* [1]: xmm registers are in use */
+	uint8_t *alone[2][4][2];	  /* by write, log2(bytes), xmm; see mem.c */
 	size_t common_bytes;
 };
 

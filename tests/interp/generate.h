@@ -322,6 +322,23 @@ static inline void emit_any(struct generator *g)
 	}
 }
 
+enum { GENERATED_BLOCKS = 8, GENERATED_PC = 0x4000, GENERATED_BLOCK_BYTES = 0x100 };
+
+/* Where one of the blocks is, if there are so many. */
+static inline uint64_t some_block(void)
+{
+	return GENERATED_PC + below(GENERATED_BLOCKS) * (uint64_t)GENERATED_BLOCK_BYTES;
+}
+
+/* Jumps, calls or returns. */
+static inline void emit_goto(struct ir_func *f, ir_ref pc)
+{
+	if (below(2))
+		ir_goto_call(f, pc, some_block());
+	else
+		ir_goto(f, pc, below(2) ? IR_JUMP_PLAIN : IR_JUMP_RETURN);
+}
+
 /* How a function of one or several blocks leaves. */
 static inline void emit_leave(struct generator *g)
 {
@@ -329,10 +346,10 @@ static inline void emit_leave(struct generator *g)
 	if (below(2)) {
 		enum ir_type t = g->options.region ? wide_int() : any_int();
 		ir_goto_if(f, ir_cmp(f, IR_EQ + below(6), pick(g, t), pick(g, t)), 0x4f00, 0x9000);
-	} else if (g->options.region && below(2)) {
-		ir_goto(f, ir_const(f, IR_I64, below(2) ? 0x4f00 : 0x9000), IR_JUMP_PLAIN);
+	} else if (g->options.region && below(3)) {
+		emit_goto(f, ir_const(f, IR_I64, below(2) ? 0x4f00 : 0x9000));
 	} else if (below(2)) {
-		ir_goto(f, pick(g, IR_I64), IR_JUMP_PLAIN);
+		emit_goto(f, pick(g, IR_I64));
 	} else if (below(2)) {
 		ir_trap(f, 5, pick(g, IR_I64));
 	} else {
@@ -388,12 +405,12 @@ static inline void generate(struct ir_func *f, struct arena *arena, unsigned len
 	const struct generate_options *options)
 {
 	struct generator g = {.f = f, .options = *options};
-	ir_func_init(f, &toy_target, arena, 0x4000);
-	unsigned blocks = 1 + below(options->region ? 8 : 3);
+	ir_func_init(f, &toy_target, arena, GENERATED_PC);
+	unsigned blocks = 1 + below(options->region ? GENERATED_BLOCKS : 3);
 	for (unsigned n = 0; n < blocks; n++) {
 		memset(g.count, 0, sizeof(g.count));
 		g.base_count = 0;
-		g.pc = 0x4000 + n * 0x100;
+		g.pc = GENERATED_PC + n * (uint64_t)GENERATED_BLOCK_BYTES;
 		ir_block_begin(f, g.pc);
 		ir_insn(f, g.pc, 4);
 		for (unsigned i = 0; i < length; i++)

@@ -35,7 +35,7 @@ static unsigned view;
 static struct toy want, *got, *running;
 static struct jit *jit;
 static bool flat;
-static unsigned slow_accesses, refused, compiled, stops;
+static unsigned slow_accesses, refused, compiled, stops, misaligned;
 
 static uint8_t *show(uint64_t page, int protection)
 {
@@ -72,6 +72,7 @@ static void fill(uint64_t addr)
 }
 static bool slow_load(void *cpu, uint64_t addr, unsigned bytes, unsigned flags, uint64_t *value)
 {
+	misaligned += (uintptr_t)__builtin_frame_address(0) % 16 != 0; /* the ABI's stack */
 	if (!inside(addr, bytes, flags))
 		return fault(cpu, addr);
 	fill(addr);
@@ -220,10 +221,13 @@ static struct end run_compiled(const struct jit_region *r, uint64_t pc)
 	fpu_enter(&got->head);
 	for (;;) {
 		/* As the CPU's loop does it; code that stays is stopped again later. */
-		if (below(2))
+		if (below(2)) {
 			got->head.exec.context = CONTEXT;
+			got->head.exec.stack_limit =
+				(uintptr_t)__builtin_frame_address(0) - 256 * below(20);
+		}
 		exit = jit_run(jit, got, entry_at(r, pc));
-		if (exit != INTERP_ATTENTION || !got->head.attention)
+		if (exit != INTERP_ATTENTION)
 			break;
 		stops++;
 		pc = got->head.pc;
@@ -357,66 +361,107 @@ static bool against_interpreter(unsigned round, struct arena *arena, struct inte
 	return ok;
 }
 
-/* Regions that lead to each other: by a link inside the page, by the table to other pages. */
+/* Regions that lead to each other: by a link inside the page, by the table to other pages, and by
+ * returns, which lead back. */
+enum { PARTS = 3 };
+struct part {
+	struct ir_func f;
+	struct jit_region *region;
+};
+
+/* Changes all registers, and goes to one of the blocks until TOY_COUNT is 0. */
+static void make_end(struct ir_func *f, struct arena *arena, uint64_t pc)
+{
+	ir_func_init(f, &toy_target, arena, pc);
+	ir_block_begin(f, pc);
+	ir_insn(f, pc, 4);
+	for (unsigned k = 0; k < TOY_REGS; k++)
+		ir_put(f, TOY_R0 + k,
+			ir_bin(f, IR_ADD, IR_I64, ir_get(f, TOY_R0 + k),
+				ir_const(f, IR_I64, k + pc)));
+	ir_ref left = ir_bin(f, IR_SUB, IR_I64, ir_get(f, TOY_COUNT), ir_const(f, IR_I64, 1));
+	ir_put(f, TOY_COUNT, left);
+	ir_ref again = ir_cmp(f, IR_LTS, ir_const(f, IR_I64, 0), left);
+	ir_ref to = ir_select(
+		f, again, ir_const(f, IR_I64, some_block()), ir_const(f, IR_I64, pc + 16));
+	if (below(4))
+		ir_goto(f, to, IR_JUMP_RETURN);
+	else
+		ir_goto_call(f, to, below(2) ? TAIL : FAR);
+}
+
+static struct part *find_part(struct part parts[PARTS], uint64_t pc, unsigned *block)
+{
+	for (unsigned n = 0; n < PARTS; n++)
+		for (unsigned b = 0; b < parts[n].f.block_count; b++)
+			if (parts[n].f.blocks[b].pc == pc) {
+				*block = b;
+				return &parts[n];
+			}
+	return NULL;
+}
+
+/* What is left is made known in one of the ways. */
+static void lead_to(const struct part *p, uint64_t pc)
+{
+	const void *code = entry_at(p->region, pc);
+	struct jit_link *link = got->head.exec.link;
+	jit_jump_add(&toy_isa, got, pc, CONTEXT, code);
+	if (below(2)) /* that moves over */
+		jit_jump_add(&toy_isa, got, pc + 2 * CPU_JUMPS, CONTEXT, jit);
+	if (link && link->pc == pc)
+		jit_link_to(jit, link, code);
+}
+
+static bool linked_once(unsigned round, struct part parts[PARTS], const struct strbuf *text)
+{
+	bool in_table = false;
+	unsigned block;
+	setup();
+	clone(got);
+	got->head.exec.link = NULL;
+	struct end w = run_reference(&parts[0].f, 0);
+	for (struct part *p; w.exit == INTERP_MISS && (p = find_part(parts, w.pc, &block));)
+		w = run_reference(&p->f, block);
+	struct end g = run_compiled(parts[0].region, parts[0].f.pc);
+	unsigned before = stops;
+	for (struct part *p; g.exit == INTERP_MISS && (p = find_part(parts, g.pc, &block));) {
+		bool undisturbed = stops == before && got->head.exec.context == CONTEXT;
+		if (g.pc == FAR && in_table && undisturbed)
+			TAP_FAIL_("round %u: known to the table, and not found", round);
+		in_table |= g.pc == FAR && !flat;
+		lead_to(p, g.pc);
+		before = stops;
+		g = run_compiled(p->region, g.pc);
+	}
+	bool ok = same_end(&w, &g, &want);
+	if (!ok)
+		print(round, text, &w, &g, &want);
+	return ok;
+}
+
 static bool linked(unsigned round, struct arena *arena)
 {
 	struct arena arenas[2] = {ARENA_INIT, ARENA_INIT};
-	struct ir_func f, ends[2];
-	struct jit_region *r, *end[2];
+	struct part parts[PARTS];
 	bool ok = true;
-	make(&f, arena, false);
-	optimise_some(&f);
+	make(&parts[0].f, arena, false);
+	optimise_some(&parts[0].f);
 	struct strbuf text _strbuf_ = STRBUF_INIT;
-	ir_print(&f, &text);
-	if (!compile(&f, &r))
+	ir_print(&parts[0].f, &text);
+	if (!compile(&parts[0].f, &parts[0].region))
 		return true;
-	for (unsigned n = 0; n < 2; n++) {
-		uint64_t pc = n ? FAR : TAIL;
-		ir_func_init(&ends[n], &toy_target, &arenas[n], pc);
-		ir_block_begin(&ends[n], pc);
-		ir_insn(&ends[n], pc, 4);
-		for (unsigned k = 0; k < TOY_REGS; k++)
-			ir_put(&ends[n], TOY_R0 + k,
-				ir_bin(&ends[n], IR_ADD, IR_I64, ir_get(&ends[n], TOY_R0 + k),
-					ir_const(&ends[n], IR_I64, k + 1 + n)));
-		ir_exit(&ends[n], ir_const(&ends[n], IR_I64, pc + 16));
-		CHECK(compile(&ends[n], &end[n]));
+	for (unsigned n = 1; n < PARTS; n++) {
+		make_end(&parts[n].f, &arenas[n - 1], n == 1 ? TAIL : FAR);
+		ir_print(&parts[n].f, &text);
+		CHECK(compile(&parts[n].f, &parts[n].region));
 	}
-	bool in_table = false;
-	for (unsigned n = 0; n < 3 && ok; n++) {
-		setup();
-		clone(got);
-		got->head.exec.link = NULL;
-		unsigned before = stops;
-		struct end w = run_reference(&f, 0), g = run_compiled(r, f.pc);
-		bool undisturbed = stops == before && got->head.exec.context == CONTEXT;
-		for (unsigned k = 0; k < 2; k++) {
-			uint64_t pc = k ? FAR : TAIL;
-			if (w.exit != INTERP_MISS || w.pc != pc)
-				continue;
-			w = run_reference(&ends[k], 0);
-			if (g.exit != INTERP_MISS || g.pc != pc)
-				continue; /* it is there already */
-			if (k && in_table && undisturbed)
-				TAP_FAIL_("round %u: known to the table, and not found", round);
-			in_table |= k && !flat;
-			struct jit_link *link = got->head.exec.link;
-			jit_jump_add(&toy_isa, got, pc, CONTEXT, end[k]->entries[0].code);
-			if (below(2)) /* that moves over */
-				jit_jump_add(&toy_isa, got, pc + 2 * CPU_JUMPS, CONTEXT, jit);
-			if (link && link->pc == pc)
-				jit_link_to(jit, link, end[k]->entries[0].code);
-			g = run_compiled(end[k], pc);
-		}
-		ok = same_end(&w, &g, &want);
-		if (!ok)
-			print(round, &text, &w, &g, &want);
-	}
-	jit_region_free(jit, r);
-	for (unsigned n = 0; n < 2; n++) {
-		jit_region_free(jit, end[n]);
+	for (unsigned n = 0; n < 3 && ok; n++)
+		ok = linked_once(round, parts, &text);
+	for (unsigned n = 0; n < PARTS; n++)
+		jit_region_free(jit, parts[n].region);
+	for (unsigned n = 0; n < 2; n++)
 		arena_done(&arenas[n]);
-	}
 	memset(cpu_jumps(&toy_isa, got), 0, CPU_JUMPS * sizeof(struct cpu_jump));
 	return ok;
 }
@@ -425,7 +470,7 @@ static void begin(bool is_flat)
 {
 	struct error err _error_ = ERROR_INIT;
 	flat = is_flat;
-	slow_accesses = refused = compiled = stops = 0;
+	slow_accesses = refused = compiled = stops = misaligned = 0;
 	REQUIRE(jit_new(&jit, &toy_isa, flat, JIT_MIN_BYTES, &err) == 0);
 }
 static void end(void)
@@ -435,6 +480,7 @@ static void end(void)
 	CHECK(compiled > 40 * refused);
 	CHECK(stops > 0);
 	CHECK(flat || slow_accesses > 0);
+	CHECK_EQ(misaligned, 0);
 	jit_free(jit);
 }
 
@@ -468,6 +514,45 @@ static void random_functions_of_a_process(void)
 	random_functions(true);
 }
 
+/* A function that calls itself and never returns: it stops when others want that, and when the
+ * host's stack is as deep as may be. */
+static void calls_stop(void)
+{
+	struct arena arena = ARENA_INIT;
+	struct ir_func f;
+	struct jit_region *r;
+	for (unsigned n = 0; n < 4; n++) {
+		begin(n & 1);
+		arena_reset(&arena);
+		setup();
+		clone(got);
+		ir_func_init(&f, &toy_target, &arena, TAIL);
+		ir_block_begin(&f, TAIL);
+		ir_put(&f, TOY_COUNT,
+			ir_bin(&f, IR_ADD, IR_I64, ir_get(&f, TOY_COUNT), ir_const(&f, IR_I64, 1)));
+		ir_goto_call(&f, n & 2 ? ir_get(&f, TOY_R0) : ir_const(&f, IR_I64, TAIL), TAIL + 4);
+		REQUIRE(compile(&f, &r));
+		got->r[0] = TAIL;
+		jit_jump_add(&toy_isa, got, TAIL, CONTEXT, r->entries[0].code);
+		if (r->link_count)
+			jit_link_to(jit, &r->links[0], r->entries[0].code);
+		got->count = 0;
+		uintptr_t limit = (uintptr_t)__builtin_frame_address(0) - 4096;
+		got->head.exec.stack_limit = limit;
+		CHECK_EQ(jit_run(jit, got, r->entries[0].code), INTERP_ATTENTION);
+		CHECK_EQ(got->head.pc, TAIL);
+		CHECK(got->count > 100 && got->count < 520);
+		got->count = 0;
+		cpu_want_attention(&got->head);
+		got->head.exec.context = CONTEXT;
+		CHECK_EQ(jit_run(jit, got, r->entries[0].code), INTERP_ATTENTION);
+		CHECK_EQ(got->count, 1);
+		jit_region_free(jit, r);
+		jit_free(jit);
+	}
+	arena_done(&arena);
+}
+
 int main(void)
 {
 	struct error err _error_ = ERROR_INIT;
@@ -496,6 +581,7 @@ int main(void)
 	struct sigaction segv = {.sa_sigaction = on_segv, .sa_flags = SA_SIGINFO | SA_NODEFER};
 	sigaction(SIGSEGV, &segv, NULL);
 	got = xcalloc(1, cpu_state_bytes(&toy_isa));
+	RUN(calls_stop);
 	RUN(random_functions_of_a_machine);
 	RUN(random_functions_of_a_process);
 	return tap_done();

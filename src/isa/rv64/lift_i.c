@@ -19,22 +19,24 @@ static bool is_link(unsigned r)
 	return r == 1 || r == 5;
 }
 
-LIFT(jal)
+static void jump(struct rv64_lift *l, const struct rv64_insn *i, ir_ref target, enum ir_jump other)
 {
 	set_x(l, i->rd, k64(l, next_pc(l, i)));
-	ir_goto(l->f, k64(l, l->pc + (uint64_t)(int64_t)i->imm),
-		is_link(i->rd) ? IR_JUMP_CALL : IR_JUMP_PLAIN);
+	if (is_link(i->rd))
+		ir_goto_call(l->f, target, next_pc(l, i));
+	else
+		ir_goto(l->f, target, other);
 	l->ended = true;
+}
+
+LIFT(jal)
+{
+	jump(l, i, k64(l, l->pc + (uint64_t)(int64_t)i->imm), IR_JUMP_PLAIN);
 }
 LIFT(jalr)
 {
 	ir_ref target = bin64(l, IR_AND, address(l, i), k64(l, ~UINT64_C(1)));
-	set_x(l, i->rd, k64(l, next_pc(l, i)));
-	ir_goto(l->f, target,
-		is_link(i->rd)	  ? IR_JUMP_CALL
-		: is_link(i->rs1) ? IR_JUMP_RETURN
-				  : IR_JUMP_PLAIN);
-	l->ended = true;
+	jump(l, i, target, is_link(i->rs1) ? IR_JUMP_RETURN : IR_JUMP_PLAIN);
 }
 
 static void branch(struct rv64_lift *l, const struct rv64_insn *i, enum ir_op op)

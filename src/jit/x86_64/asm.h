@@ -354,13 +354,17 @@ static inline void asm_jmp_to(struct asm_buf *a, const uint8_t *target)
 {
 	asm_fix(a, asm_jmp(a), target);
 }
-static inline void asm_jmp_mem(struct asm_buf *a, struct asm_mem m)
+static inline void asm_jcc_to(struct asm_buf *a, enum cond cc, const uint8_t *target)
 {
-	asm_rm(a, 4, 0xff, 4, m);
+	asm_fix(a, asm_jcc(a, cc), target);
 }
 static inline void asm_call_reg(struct asm_buf *a, int r)
 {
 	asm_rr(a, 4, 0xff, 2, r);
+}
+static inline void asm_ret(struct asm_buf *a)
+{
+	asm_8(a, 0xc3);
 }
 static inline void asm_push(struct asm_buf *a, int r)
 {

@@ -64,24 +64,36 @@ static bool saved_by_c(int reg)
 	return false;
 }
 
+/* Holds the stack pointer, which guest calls leave unaligned, while C runs. */
+enum { STACK_KEPT = RBX };
+
+/* Those that calling C has not kept, or all. */
 static void load_pinned(struct asm_buf *a, const struct jit *j, bool all)
 {
 	for (unsigned n = 0; n < pinned_count(j); n++)
-		if (all || !saved_by_c(gen_pinned[n]))
+		if (all || !saved_by_c(gen_pinned[n]) || gen_pinned[n] == STACK_KEPT)
 			asm_load(a, 8, gen_pinned[n], pinned_mem(j, n));
 }
 
-/* unsigned enter(void *cpu, const void *code) */
+/* unsigned enter(void *cpu, const void *code)
+ * The guest's returns are the host's. The last return address is always that of the code here,
+ * which looks up where to go. */
 static void emit_enter(struct asm_buf *a, struct jit *j)
 {
 	j->enter = a->p;
 	for (unsigned n = 0; n < ARRAY_SIZE(callee_saved); n++)
 		asm_push(a, callee_saved[n]);
-	asm_alu_imm(a, 8, ALU_SUB, RSP, 8);
 	asm_mov64(a, RBP, RDI);
 	asm_mov64(a, RAX, RSI);
+	asm_store(a, 8, HEAD_MEM(exec.stack), RSP);
 	load_pinned(a, j, true);
-	asm_rr(a, 4, 0xff, 4, RAX); /* jmp rax */
+	asm_call_reg(a, RAX);
+	uint8_t *returned = a->p;
+	asm_fix(a, asm_call(a), j->look_up);
+	asm_jmp_to(a, returned);
+	j->mismatch = a->p;
+	asm_load(a, 8, RSP, HEAD_MEM(exec.stack));
+	asm_jmp_to(a, returned);
 }
 
 /* The reason is in rax. */
@@ -90,10 +102,17 @@ static void emit_leave(struct asm_buf *a, struct jit *j)
 	j->leave = a->p;
 	store_pinned(a, j);
 	j->leave_stored = a->p;
-	asm_alu_imm(a, 8, ALU_ADD, RSP, 8);
+	asm_load(a, 8, RSP, HEAD_MEM(exec.stack));
 	for (unsigned n = ARRAY_SIZE(callee_saved); n-- > 0;)
 		asm_pop(a, callee_saved[n]);
-	asm_8(a, 0xc3);
+	asm_ret(a);
+}
+
+static void emit_slow_failed(struct asm_buf *a, struct jit *j)
+{
+	j->slow_failed = a->p;
+	asm_mov_imm(a, RAX, INTERP_FAULT);
+	asm_jmp_to(a, j->leave_stored);
 }
 
 static void emit_leave_link(struct asm_buf *a, struct jit *j)
@@ -114,42 +133,40 @@ static void emit_slow(struct asm_buf *a, struct jit *j, enum jit_slow slow, bool
 	store_pinned(a, j);
 	for (unsigned n = 0; n < GEN_TEMPS; n++)
 		asm_push(a, gen_temps[n]);
+	struct asm_mem site = MEM(RSP, 8 * GEN_TEMPS);
+	asm_load(a, 8, RSI, site);
+	asm_mov64(a, RDI, RBP);
+	asm_mov64(a, STACK_KEPT, RSP);
+	asm_alu_imm(a, 8, ALU_AND, RSP, -16);
 	if (save_xmm) {
 		asm_alu_imm(a, 8, ALU_SUB, RSP, XMM_BYTES);
 		for (int n = 0; n < GEN_XMMS; n++)
 			asm_rm(a, 4, X_0F | 0x29, n, MEM(RSP, 16 * n));
 	}
-	struct asm_mem site = MEM(RSP, 8 * GEN_TEMPS + (save_xmm ? XMM_BYTES : 0));
-	asm_mov64(a, RDI, RBP);
-	asm_load(a, 8, RSI, site);
 	asm_mov_imm(a, RAX, (uintptr_t)jit_slow_fns[slow]);
 	asm_call_reg(a, RAX);
 	asm_rr(a, 1, 0x84, RAX, RAX);
-	uint8_t *failed = asm_jcc(a, CC_E);
-	if (slow == JIT_SLOW_LOAD || slow == JIT_SLOW_STORE)
-		asm_alu_mem_imm(a, 8, ALU_ADD, site, sizeof(struct jit_site));
-	if (save_xmm) {
+	asm_jcc_to(a, CC_E, j->slow_failed);
+	if (save_xmm)
 		for (int n = 0; n < GEN_XMMS; n++)
 			asm_rm(a, 4, X_0F | 0x28, n, MEM(RSP, 16 * n));
-		asm_alu_imm(a, 8, ALU_ADD, RSP, XMM_BYTES);
-	}
+	asm_mov64(a, RSP, STACK_KEPT);
+	if (slow == JIT_SLOW_LOAD || slow == JIT_SLOW_STORE)
+		asm_alu_mem_imm(a, 8, ALU_ADD, site, sizeof(struct jit_site));
 	for (unsigned n = GEN_TEMPS; n-- > 0;)
 		asm_pop(a, gen_temps[n]);
 	load_pinned(a, j, slow == JIT_SLOW_CALL);
-	asm_8(a, 0xc3);
-	asm_fix(a, failed, a->p);
-	asm_alu_imm(a, 8, ALU_ADD, RSP, 8 * (GEN_TEMPS + 1) + (save_xmm ? XMM_BYTES : 0));
-	asm_mov_imm(a, RAX, INTERP_FAULT);
-	asm_jmp_to(a, j->leave_stored);
+	asm_ret(a);
 }
 
 void jit_emit_common(struct jit *j)
 {
 	struct asm_buf a = {j->write, j->write, j->write + 16384, false};
-	emit_enter(&a, j);
 	emit_leave(&a, j);
 	emit_leave_link(&a, j);
-	gen_other_way(&a, j);
+	emit_slow_failed(&a, j);
+	gen_look_up_code(&a, j);
+	emit_enter(&a, j);
 	for (unsigned slow = 0; slow < JIT_SLOW_COUNT; slow++)
 		for (unsigned xmm = 0; xmm < 2; xmm++)
 			emit_slow(&a, j, (enum jit_slow)slow, xmm);
@@ -241,7 +258,7 @@ static unsigned count_edges(const struct gen *g)
 int jit_emit(struct jit *j, const struct ir_func *f, unsigned entries, uint8_t *at, size_t room,
 	struct jit_region *region, struct error *err)
 {
-	struct gen g = {.j = j, .f = f, .a = {at, at, at + room, false}};
+	struct gen g = {.j = j, .f = f, .entries = entries, .a = {at, at, at + room, false}};
 	g.v = ARENA_ARRAY(f->arena, struct gen_value, f->len);
 	g.slot_value = ARENA_ARRAY(f->arena, ir_ref, f->target->slot_count);
 	g.block_at = ARENA_ARRAY(f->arena, uint8_t *, f->block_count);

@@ -67,7 +67,8 @@ bool gen_only_leaves(const struct gen *g, unsigned block, uint64_t *pc)
 {
 	const struct ir_block *b = &g->f->blocks[block];
 	const struct ir_ins *end = gen_at(g, b->end - 1);
-	if (b->end - b->first != 2 || end->op != IR_GOTO || !gen_is_const(g, end->a))
+	if (b->end - b->first != 2 || end->op != IR_GOTO || end->aux == IR_JUMP_CALL ||
+		!gen_is_const(g, end->a))
 		return false;
 	*pc = gen_at(g, end->a)->imm;
 	return true;
@@ -123,41 +124,107 @@ static struct asm_mem jump_field(const struct jit *j, int index, size_t field)
 	return MEMX(RBP, index, 8, cpu_jumps_offset(j->isa) + field);
 }
 
-/* Looks at the other way of the entry in ecx (index times 4), for the address in rax and the
- * context in rdx. */
-void gen_other_way(struct asm_buf *a, struct jit *j)
+enum transfer { BY_CALL = 2, BY_JMP = 4 }; /* of opcode ff */
+
+/* Goes to what is in the entry in ecx (index times 4), when it is for the address in rax and the
+ * context in rdx; otherwise goes on at the two that it returns. */
+static void try_entry(struct asm_buf *a, const struct jit *j, enum transfer how, uint8_t *no[2])
 {
-	j->other_way = a->p;
-	asm_alu_imm(a, 4, ALU_XOR, RCX, JUMP_WAY);
 	asm_alu_mem(a, 8, ALU_CMP, RAX, jump_field(j, RCX, offsetof(struct cpu_jump, pc)));
-	uint8_t *unknown = asm_jcc_short(a, CC_NE);
+	no[0] = asm_jcc(a, CC_NE);
 	asm_alu_mem(a, 8, ALU_CMP, RDX, jump_field(j, RCX, offsetof(struct cpu_jump, context)));
-	uint8_t *stale = asm_jcc_short(a, CC_NE);
-	asm_jmp_mem(a, jump_field(j, RCX, offsetof(struct cpu_jump, code)));
-	asm_fix_short(a, unknown, a->p);
-	asm_fix_short(a, stale, a->p);
+	no[1] = asm_jcc(a, CC_NE);
+	asm_rm(a, 4, 0xff, how, jump_field(j, RCX, offsetof(struct cpu_jump, code)));
+}
+
+/* To the code of the guest address in rax. */
+static void look_up(struct asm_buf *a, const struct jit *j, enum transfer how, uint8_t *no[2])
+{
+	asm_mov(a, 4, RCX, RAX);
+	asm_load(a, 8, RDX, HEAD_MEM(exec.context));
+	asm_alu_imm(a, 4, ALU_AND, RCX, (CPU_JUMPS - 1) << 1);
+	asm_shift(a, 4, SHIFT_SHL, RCX, 1);
+	try_entry(a, j, how, no);
+}
+
+void gen_look_up_code(struct asm_buf *a, struct jit *j)
+{
+	uint8_t *first[2], *second[2];
+	j->look_up = a->p;
+	look_up(a, j, BY_JMP, first);
+	j->other_way = a->p; /* of the entry in ecx */
+	for (unsigned n = 0; n < 2; n++)
+		asm_fix(a, first[n], a->p);
+	asm_alu_imm(a, 4, ALU_XOR, RCX, JUMP_WAY);
+	try_entry(a, j, BY_JMP, second);
+	for (unsigned n = 0; n < 2; n++)
+		asm_fix(a, second[n], a->p);
 	asm_store(a, 8, HEAD_MEM(pc), RAX);
 	asm_store_imm(a, 8, HEAD_MEM(exec.link), 0);
 	asm_mov_imm(a, RAX, INTERP_MISS);
 	asm_jmp_to(a, j->leave);
 }
 
-/* To the code of the guest address in a register. */
-static void indirect(struct gen *g, ir_ref target)
+static void target_to_rax(struct gen *g, ir_ref target)
 {
-	gen_take(g, RAX);
-	int reg = gen_use(g, target);
-	asm_mov64(&g->a, RAX, reg);
-	asm_mov(&g->a, 4, RCX, RAX);
-	asm_load(&g->a, 8, RDX, HEAD_MEM(exec.context));
-	asm_alu_imm(&g->a, 4, ALU_AND, RCX, (CPU_JUMPS - 1) << 1);
-	asm_shift(&g->a, 4, SHIFT_SHL, RCX, 1);
-	asm_alu_mem(&g->a, 8, ALU_CMP, RAX, jump_field(g->j, RCX, offsetof(struct cpu_jump, pc)));
-	asm_fix(&g->a, asm_jcc(&g->a, CC_NE), g->j->other_way);
-	asm_alu_mem(
-		&g->a, 8, ALU_CMP, RDX, jump_field(g->j, RCX, offsetof(struct cpu_jump, context)));
-	asm_fix(&g->a, asm_jcc(&g->a, CC_NE), g->j->other_way);
-	asm_jmp_mem(&g->a, jump_field(g->j, RCX, offsetof(struct cpu_jump, code)));
+	asm_mov64(&g->a, RAX, gen_use(g, target)); /* nothing else is needed any more */
+}
+
+static void indirect(struct gen *g)
+{
+	uint8_t *no[2];
+	look_up(&g->a, g->j, BY_JMP, no);
+	for (unsigned n = 0; n < 2; n++)
+		asm_fix(&g->a, no[n], g->j->other_way);
+}
+
+/* --- calls and returns ---
+ * A guest's call is a host's call, its return a host's return, which the host predicts. What is
+ * behind the call compares where the guest wanted to go. When that is elsewhere (longjmp, another
+ * thread of the guest), or compiled code has been left in between, the jump table knows. */
+
+/* Stops when others want attention or the host's stack is deep enough. */
+static void check_call(struct gen *g, enum gen_stub_kind kind, uint64_t pc)
+{
+	asm_alu_mem(&g->a, 8, ALU_CMP, RSP, HEAD_MEM(exec.stack_limit));
+	gen_stub(g, kind, asm_jcc(&g->a, CC_BE))->pc = pc;
+}
+
+/* The guest returns to the address in rax. */
+static void returned(struct gen *g, uint64_t pc)
+{
+	if (gen_fits32(pc)) {
+		asm_alu_imm(&g->a, 8, ALU_CMP, RAX, (int32_t)pc);
+	} else {
+		asm_mov_imm(&g->a, RCX, pc);
+		asm_alu(&g->a, 8, ALU_CMP, RAX, RCX);
+	}
+	asm_jcc_to(&g->a, CC_NE, g->j->mismatch);
+	for (unsigned n = 0; n < g->entries; n++)
+		if (g->f->blocks[n].pc == pc) {
+			if (n != g->block + 1)
+				fixup(g, asm_jmp(&g->a), n);
+			return;
+		}
+	leave_to(g, pc);
+}
+
+static void call(struct gen *g, const struct ir_ins *i)
+{
+	if (gen_is_const(g, i->a)) {
+		uint64_t pc = gen_at(g, i->a)->imm;
+		check_call(g, STUB_ATTENTION, pc);
+		align_distance(g, 1);
+		gen_stub(g, linkable(g, pc) ? STUB_EDGE : STUB_FAR, asm_call(&g->a))->pc = pc;
+	} else {
+		target_to_rax(g, i->a);
+		check_call(g, STUB_ATTENTION_RAX, 0);
+		uint8_t *no[2];
+		look_up(&g->a, g->j, BY_CALL, no);
+		for (unsigned n = 0; n < 2; n++)
+			gen_stub(g, STUB_CALL, no[n])->back = g->a.p;
+	}
+	returned(g, i->imm);
 }
 
 static void leave_with(struct gen *g, enum interp_exit how)
@@ -199,10 +266,17 @@ void gen_end(struct gen *g, ir_ref r)
 		break;
 	}
 	case IR_GOTO:
-		if (gen_is_const(g, i->a))
+		if (i->aux == IR_JUMP_CALL) {
+			call(g, i);
+		} else if (gen_is_const(g, i->a)) {
 			leave_to(g, gen_at(g, i->a)->imm);
-		else
-			indirect(g, i->a);
+		} else {
+			target_to_rax(g, i->a);
+			if (i->aux == IR_JUMP_RETURN)
+				asm_ret(&g->a);
+			else
+				indirect(g);
+		}
 		break;
 	case IR_GOTO_IF:
 		leave_if(g, test(g, i->a), gen_at(g, i->b)->imm);
@@ -335,7 +409,7 @@ static void far_stub(struct gen *g, const struct gen_stub *s)
 	asm_alu_mem(
 		&g->a, 8, ALU_CMP, RDX, MEM(RBP, at + (int32_t)offsetof(struct cpu_jump, context)));
 	uint8_t *stale = asm_jcc_short(&g->a, CC_NE);
-	asm_jmp_mem(&g->a, MEM(RBP, at + (int32_t)offsetof(struct cpu_jump, code)));
+	asm_rm(&g->a, 4, 0xff, BY_JMP, MEM(RBP, at + (int32_t)offsetof(struct cpu_jump, code)));
 	asm_fix_short(&g->a, unknown, g->a.p);
 	asm_fix_short(&g->a, stale, g->a.p);
 	asm_mov_imm(&g->a, RCX, index * JUMP_WAY);
@@ -369,8 +443,16 @@ void gen_stubs(struct gen *g)
 		case STUB_FAR:
 			far_stub(g, s);
 			break;
+		case STUB_CALL:
+			asm_fix(&g->a, asm_call(&g->a), g->j->other_way);
+			asm_jmp_to(&g->a, s->back);
+			break;
 		case STUB_ATTENTION:
 			gen_set_pc(g, s->pc);
+			leave_with(g, INTERP_ATTENTION);
+			break;
+		case STUB_ATTENTION_RAX:
+			asm_store(&g->a, 8, HEAD_MEM(pc), RAX);
 			leave_with(g, INTERP_ATTENTION);
 			break;
 		}

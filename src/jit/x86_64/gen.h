@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The emitter for x86-64: what its files share. One struct gen per compilation.
 //
-// Host registers: rbp is the CPU state, rsp the host's stack (a multiple of 16 in compiled code);
-// gen_pinned[] hold pinned slots, gen_temps[] values of the current block, as do all xmm registers.
+// Host registers: rbp is the CPU state, rsp the host's stack (a multiple of 8, deeper by one for
+// each guest call); gen_pinned[] hold pinned slots, gen_temps[] values of the current block, as do
+// all xmm registers.
 #ifndef STRATA_JIT_X86_64_GEN_H
 #define STRATA_JIT_X86_64_GEN_H
 
@@ -42,12 +43,14 @@ enum gen_stub_kind {
 	STUB_STORE,
 	STUB_FP,
 	STUB_NAN,
-	STUB_EDGE,	/* leaves by a link */
-	STUB_EDGE_BACK, /* looks at attention, then leaves by a link */
-	STUB_FAR,	/* leaves through the jump table, target constant */
-	STUB_ATTENTION, /* leaves at pc */
-	STUB_DIVIDE,	/* a division by 0 or -1 */
-	STUB_ATOMIC,	/* by its slow function */
+	STUB_EDGE,	    /* leaves by a link */
+	STUB_EDGE_BACK,	    /* looks at attention, then leaves by a link */
+	STUB_FAR,	    /* leaves through the jump table, target constant */
+	STUB_CALL,	    /* calls what is in the other way of the jump table */
+	STUB_ATTENTION,	    /* leaves at pc */
+	STUB_ATTENTION_RAX, /* leaves at the address in rax */
+	STUB_DIVIDE,	    /* a division by 0 or -1 */
+	STUB_ATOMIC,	    /* by its slow function */
 };
 struct gen_stub {
 	uint8_t kind, bytes;
@@ -74,6 +77,7 @@ enum { GEN_MAX_GROUPS = 16 };
 struct gen {
 	struct jit *j;
 	const struct ir_func *f;
+	unsigned entries; /* of f */
 	struct asm_buf a;
 	struct gen_value *v; /* by ir_ref */
 	ir_ref *slot_value;  /* by slot: the value that it holds as far as known */
@@ -199,6 +203,6 @@ void gen_end(struct gen *g, ir_ref r);
 void gen_stubs(struct gen *g);
 bool gen_only_leaves(const struct gen *g, unsigned block, uint64_t *pc);
 void gen_check_attention(struct gen *g, uint64_t pc);
-void gen_other_way(struct asm_buf *a, struct jit *j); /* code that all regions share */
+void gen_look_up_code(struct asm_buf *a, struct jit *j); /* code that all regions share */
 
 #endif

@@ -289,7 +289,7 @@ static void emit_alone(struct asm_buf *a, struct jit *j, bool write, unsigned lo
 	asm_pop(&g.a, RDX);
 	asm_pop(&g.a, RCX);
 	asm_pop(&g.a, RAX);
-	asm_8(&g.a, 0xc3);
+	asm_ret(&g.a);
 	asm_fix(&g.a, miss, g.a.p);
 	asm_pop(&g.a, RDX);
 	asm_pop(&g.a, RCX);
