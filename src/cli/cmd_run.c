@@ -529,6 +529,8 @@ static int run(struct cli *cli, const void *values, char **operands, size_t n)
 	r.n_command -= separated;
 	if (check_options(&r, separated, &err) == -EINVAL)
 		return cli_usage(cli, &err);
+	if (r.v->stats)
+		setenv("STRATA_COUNT", "1", true); /* for the machine's process */
 	meter_init(&r.meter, cli);
 	r.guest.disks = r.disks;
 	r.guest.shares = r.shares;

@@ -9,7 +9,7 @@
 int vcpu_group_new_flat(struct vcpu_group **out, const struct isa *isa,
 	const struct vcpu_space *space, struct error *err)
 {
-	struct vcpu_group *g = vcpu_group_make(isa, NULL);
+	struct vcpu_group *g = vcpu_group_make(isa, NULL, space->count_insns);
 	g->space = *space;
 	*out = g;
 	return 0;

@@ -109,6 +109,7 @@ struct vcpu_group {
 	struct vcpu_callbacks callbacks;
 	struct code_cache *cache; /* owned */
 	struct jit *jit;	  /* owned; NULL: everything is interpreted */
+	bool counts_insns;	  /* compiled code does */
 	uint32_t hot;		  /* entries of a block before it is compiled */
 	struct code_dump dump;
 	struct vcpu_timer timer;
@@ -143,7 +144,7 @@ static inline uint16_t vcpu_code_flags(const struct vcpu *v)
 void vcpu_run(struct vcpu *v);
 
 /* vcpu.c: a group with neither memory nor space yet. */
-struct vcpu_group *vcpu_group_make(const struct isa *isa, struct memory *memory);
+struct vcpu_group *vcpu_group_make(const struct isa *isa, struct memory *memory, bool counted);
 
 /* The code cache has dropped blocks since this vCPU took its context. */
 static inline bool vcpu_code_changed(const struct vcpu *v)

@@ -91,8 +91,9 @@ static size_t take_kib(const char **end, size_t otherwise)
 }
 
 /* STRATA_JIT: "off", or how often a block is interpreted before it is compiled; then, each after a
- * comma, KiB of memory for compiled and for interpreted code. */
-static void start_code(struct vcpu_group *g)
+ * comma, KiB of memory for compiled and for interpreted code.
+ * STRATA_COUNT: compiled code counts instructions. */
+static void start_code(struct vcpu_group *g, bool counted)
 {
 	struct error err _error_ = ERROR_INIT;
 	const char *wanted = getenv("STRATA_JIT"), *rest = wanted ? strchr(wanted, ',') : NULL;
@@ -100,18 +101,20 @@ static void start_code(struct vcpu_group *g)
 	       interpreted = take_kib(&rest, INTERPRETED_BYTES);
 	bool off = wanted && !strcmp(wanted, "off");
 	g->hot = wanted && atoi(wanted) > 0 ? (uint32_t)atoi(wanted) : HOT_DEFAULT;
-	if (!off && jit_new(&g->jit, g->isa, !g->memory, MAX(compiled, JIT_MIN_BYTES), &err) < 0)
+	if (!off && jit_new(&g->jit, g->isa, !g->memory, counted, MAX(compiled, JIT_MIN_BYTES),
+			    &err) < 0)
 		log_info("%s", err.message);
+	g->counts_insns = counted || !g->jit;
 	g->cache = code_cache_new(g->memory, g->jit, interpreted,
 		&(struct code_cache_users){g, is_code, oldest_epoch, code_dropped});
 }
 
-struct vcpu_group *vcpu_group_make(const struct isa *isa, struct memory *memory)
+struct vcpu_group *vcpu_group_make(const struct isa *isa, struct memory *memory, bool counted)
 {
 	struct vcpu_group *g = xcalloc(1, sizeof(*g));
 	g->isa = isa;
 	g->memory = memory;
-	start_code(g);
+	start_code(g, counted || getenv("STRATA_COUNT"));
 	code_dump_open(&g->dump);
 	vcpu_timer_init(&g->timer);
 	pthread_mutex_init(&g->debug.lock, NULL);
@@ -125,7 +128,7 @@ struct vcpu_group *vcpu_group_make(const struct isa *isa, struct memory *memory)
 int vcpu_group_new(struct vcpu_group **out, const struct isa *isa, struct memory *memory,
 	const struct vcpu_callbacks *callbacks, struct error *err)
 {
-	struct vcpu_group *g = vcpu_group_make(isa, memory);
+	struct vcpu_group *g = vcpu_group_make(isa, memory, false);
 	g->callbacks = *callbacks;
 	*out = g;
 	return 0;
@@ -207,6 +210,7 @@ int vcpu_new(struct vcpu_group *g, unsigned id, struct vcpu **out, struct error 
 		.store_conditional = vcpu_store_conditional,
 	};
 	v->head->flat = flat;
+	v->head->counts_insns = g->counts_insns;
 	v->head->memory = g->memory;
 	v->head->env = &v->env;
 	v->head->isa = g->isa;

@@ -30,6 +30,7 @@ struct vcpu_space {
 	void (*make_code)(void *opaque, const uint8_t *page);
 	bool (*is_code)(void *opaque, const uint8_t *page);
 	void (*code_fence)(void *opaque); /* fence.i */
+	bool count_insns;		  /* exactly; code is slower then */
 };
 /* A flat group. Its vCPUs have no threads of their own: vcpu_execute() runs one on the caller's, so
  * vcpu_start() and what needs it are not for them. */

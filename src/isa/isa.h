@@ -60,7 +60,7 @@ struct cpu_head {
 					* cpu_want_attention() */
 	uint32_t fp_rounding;	       /* enum ir_fp_flag rounding mode that IR_RM_DYNAMIC means */
 	uint64_t pc;		       /* valid outside blocks and at precise points */
-	uint64_t insns_retired;	       /* counted per block */
+	uint64_t insns_retired;	       /* by block; if counts_insns, by compiled code too */
 	struct tlb_entry *tlb_entries; /* of tlb, for compiled code: cpu_use_tlb() */
 	uint64_t tlb_mask;
 	/* Compiled code's own. */
@@ -102,6 +102,7 @@ struct cpu_head {
 	 * A host fault at a guest's access becomes cpu_head.fault (vcpu_host_fault() of
 	 * cpu/vcpu.h). Constant; executors read it when they are made. */
 	bool flat;
+	bool counts_insns;     /* constant */
 	struct memory *memory; /* NULL when flat */
 	const struct cpu_env *env;
 	const struct isa *isa;

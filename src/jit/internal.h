@@ -20,7 +20,7 @@ struct jit {
 	uint8_t *write; /* the code memory, writable */
 	uint8_t *exec;	/* and the same, executable */
 	size_t bytes;
-	bool flat;
+	bool flat, counted;
 	pthread_mutex_t lock;	     /* what follows */
 	struct jit_region **regions; /* in order of their code; when flat */
 	unsigned region_count, region_cap;

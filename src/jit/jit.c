@@ -54,7 +54,8 @@ static void open_perf_map(struct jit *j)
 		j->common_bytes);
 }
 
-int jit_new(struct jit **out, const struct isa *isa, bool flat, size_t bytes, struct error *err)
+int jit_new(struct jit **out, const struct isa *isa, bool flat, bool counted, size_t bytes,
+	struct error *err)
 {
 	int r = jit_host_check(err);
 	if (r < 0)
@@ -62,6 +63,7 @@ int jit_new(struct jit **out, const struct isa *isa, bool flat, size_t bytes, st
 	struct jit *j = xcalloc(1, sizeof(*j));
 	j->isa = isa;
 	j->flat = flat;
+	j->counted = counted;
 	j->bytes = bytes;
 	pthread_mutex_init(&j->lock, NULL);
 	r = map_code(j, err);

@@ -46,8 +46,10 @@ struct jit_region {
  * code memory (bytes; at least JIT_MIN_BYTES) twice, writable and executable: before a sandbox
  * forbids it.
  * flat: code for CPUs with cpu_head.flat. It is mapped once, writable and executable, and private:
- * a child after fork() has a copy of its own. A process is no security boundary. */
-int jit_new(struct jit **out, const struct isa *isa, bool flat, size_t bytes, struct error *err);
+ * a child after fork() has a copy of its own. A process is no security boundary.
+ * counted: code counts cpu_head.insns_retired, and is slower by up to a third. */
+int jit_new(struct jit **out, const struct isa *isa, bool flat, bool counted, size_t bytes,
+	struct error *err);
 void jit_free(struct jit *j); /* all regions are freed */
 
 /* Compiles f, whose first `entries` blocks may be entered from outside.

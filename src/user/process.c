@@ -137,6 +137,7 @@ static int become(struct user_process *p, const struct user_options *o, struct u
 	if (r < 0)
 		return r;
 	user_map_space(&p->map, &space);
+	space.count_insns = p->options->stats;
 	r = vcpu_group_new_flat(&p->group, &rv64_isa, &space, err);
 	if (r < 0)
 		return r;

@@ -84,6 +84,7 @@ static void machine_init(struct machine *m, unsigned cpus)
 	struct vcpu_callbacks cb = {m, mmio_read, mmio_write, firmware_call};
 	memory_new(&m->memory, NULL);
 	memory_add_ram(m->memory, GPA(0), RAM_PAGES * GUEST_PAGE_BYTES, NULL);
+	setenv("STRATA_COUNT", "1", true);
 	vcpu_group_new(&m->group, &mini_isa, m->memory, &cb, NULL);
 	struct mini_insn halt = {.op = MINI_CALL, .imm = LAST_CALL};
 	memory_write(m->memory, GPA(HALT), &halt, sizeof(halt));

@@ -27,6 +27,7 @@ void machine_init(struct machine *m, uint64_t ram_base, uint64_t ram_bytes,
 	struct error err _error_ = ERROR_INIT;
 	struct vcpu_callbacks callbacks = {.opaque = m, .firmware_call = firmware_call};
 	*m = (struct machine){.firmware = firmware, .opaque = opaque};
+	setenv("STRATA_COUNT", "1", true); /* `instret` is compared */
 	sem_init(&m->stopped, 0, 0);
 	need(memory_new(&m->memory, &err), &err);
 	need(memory_add_ram(m->memory, GPA(ram_base), ram_bytes, &err), &err);

@@ -31,7 +31,7 @@ def start(*options, command=READ_UPTIME):
         raise machine.Skip("there is no gdb-multiarch")
     return subprocess.Popen([STRATA, "run", *ARCH, "--rm", "--net", "none", *options, "debian", "--",
                              "sh", "-c", command], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, text=True)
+                            stderr=subprocess.PIPE, text=True, env={**os.environ, "STRATA_COUNT": "1"})
 
 
 def uptime(p):

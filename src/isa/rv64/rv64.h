@@ -97,6 +97,7 @@ void rv64_set_fcsr(struct rv64_cpu *c, uint32_t fcsr);
 
 /* Guest time in ticks of RV64_TIMEBASE_HZ. */
 uint64_t rv64_time(const struct rv64_cpu *c);
+uint64_t rv64_time_ns(const struct rv64_cpu *c); /* the same clock */
 /* The timer interrupt becomes pending at that guest time (stimecmp, SBI set_timer). On the vCPU's
  * thread. */
 void rv64_set_stimecmp(struct rv64_cpu *c, uint64_t ticks);

@@ -123,6 +123,11 @@ uint64_t rv64_time(const struct rv64_cpu *c)
 	return clock_monotonic_ns() / NS_PER_TICK + c->time_offset;
 }
 
+uint64_t rv64_time_ns(const struct rv64_cpu *c)
+{
+	return clock_monotonic_ns() + c->time_offset * NS_PER_TICK;
+}
+
 void rv64_set_stimecmp(struct rv64_cpu *c, uint64_t ticks)
 {
 	uint64_t now = rv64_time(c), deadline_ns = UINT64_MAX, left_ns = 0;

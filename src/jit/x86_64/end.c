@@ -248,7 +248,7 @@ static void trap(struct gen *g, const struct ir_ins *i)
 void gen_end(struct gen *g, ir_ref r)
 {
 	const struct ir_ins *i = gen_at(g, r);
-	if (g->insns)
+	if (g->insns && g->j->counted)
 		asm_alu_mem_imm(&g->a, 8, ALU_ADD, HEAD_MEM(insns_retired), (int32_t)g->insns);
 	switch (i->op) {
 	case IR_JUMP:
