@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
 #include "base/vec.h"
@@ -57,6 +58,12 @@ struct user_process {
 };
 
 /* A guest thread, on a host thread of its own. That thread owns all of it. */
+/* A path below the root that was walked, by its hash, and the file that it led to. */
+struct user_seen {
+	uint64_t path, dev, ino;
+};
+enum { USER_SEEN = 64 };
+
 struct user_thread {
 	struct user_process *process;
 	struct vcpu *vcpu;
@@ -66,6 +73,7 @@ struct user_thread {
 	bool vforked;		      /* another process, in its parent's memory */
 	bool ended;
 	uint64_t mask; /* blocked signals, as the guest wants it */
+	struct user_seen seen[USER_SEEN];
 	struct {
 		uint64_t sp, size;
 		uint32_t flags;
@@ -177,6 +185,8 @@ bool user_path_is_plain(const char *path);
  * has not: the host's file of that name counts), the host's wish to begin again, or USER_NO_RESULT:
  * ask user_path(). With O_PATH, a descriptor that other threads can see for a moment. */
 int64_t user_path_open(struct user_thread *t, int dirfd, const char *path, uint64_t flags);
+/* lstat() in the same way, with the same results. */
+int64_t user_path_stat(struct user_thread *t, int dirfd, const char *path, struct stat *st);
 /* The same for a string of ours; out->text is always set. */
 int user_path_text(
 	struct user_process *p, int dirfd, const char *path, unsigned flags, struct user_path *out);

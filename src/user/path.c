@@ -157,6 +157,45 @@ int64_t user_path_open(struct user_thread *t, int dirfd, const char *path, uint6
 	return r >= 0 || r == -EINTR || r == USER_AGAIN || r == USER_RESTART ? r : USER_NO_RESULT;
 }
 
+static uint64_t hash_of(const char *path)
+{
+	uint64_t hash = UINT64_C(0xcbf29ce484222325); /* FNV-1a */
+	for (; *path; path++)
+		hash = (hash ^ (uint8_t)*path) * UINT64_C(0x100000001b3);
+	return hash;
+}
+
+/* A descriptor costs as much as the walk. When a walk that knows nothing of the root comes to the
+ * file that the right one came to before, no link has led it astray. */
+static bool stat_again(
+	struct user_thread *t, const struct user_seen *seen, const char *path, struct stat *st)
+{
+	return USER_HOST(t, SYS_newfstatat, (uint64_t)(int64_t)t->process->root_fd,
+		       (uintptr_t)path + strspn(path, "/"), (uintptr_t)st,
+		       AT_SYMLINK_NOFOLLOW) == 0 &&
+	       st->st_dev == seen->dev && st->st_ino == seen->ino;
+}
+
+int64_t user_path_stat(struct user_thread *t, int dirfd, const char *path, struct stat *st)
+{
+	if (user_path_is_plain(path))
+		return USER_HOST(t, SYS_newfstatat, (uint64_t)(int64_t)dirfd, (uintptr_t)path,
+			(uintptr_t)st, AT_SYMLINK_NOFOLLOW);
+	bool whole = path[0] == '/' && !strstr(path, "..");
+	uint64_t hash = whole ? hash_of(path) : 0;
+	struct user_seen *seen = &t->seen[hash % USER_SEEN];
+	if (whole && seen->path == hash && stat_again(t, seen, path, st))
+		return 0;
+	int64_t fd = user_path_open(t, dirfd, path, O_PATH | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return fd;
+	int64_t r = USER_CALL(SYS_fstat, fd, (uintptr_t)st);
+	USER_CALL(SYS_close, fd);
+	if (r == 0 && whole)
+		*seen = (struct user_seen){hash, st->st_dev, st->st_ino};
+	return r;
+}
+
 int user_path_text(
 	struct user_process *p, int dirfd, const char *path, unsigned flags, struct user_path *out)
 {

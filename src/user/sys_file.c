@@ -41,7 +41,7 @@ int64_t user_sys_fstat(struct user_thread *t, const uint64_t a[6])
 	return r < 0 ? r : put_stat(a[1], &st);
 }
 
-/* Under the root, with no more than one walk. USER_NO_RESULT: the host is to be asked. */
+/* Under the root, mostly with one walk. USER_NO_RESULT: the host is to be asked. */
 static int64_t stat_in_root(struct user_thread *t, const uint64_t a[6], struct user_path *path)
 {
 	struct stat st;
@@ -51,17 +51,7 @@ static int64_t stat_in_root(struct user_thread *t, const uint64_t a[6], struct u
 	int64_t r = user_read_string(a[1], path->text, PATH_MAX);
 	if (r < 0)
 		return r;
-	if (user_path_is_plain(path->text)) {
-		r = USER_HOST(t, SYS_newfstatat, a[0], (uintptr_t)path->text, (uintptr_t)&st,
-			AT_SYMLINK_NOFOLLOW);
-	} else {
-		int64_t fd =
-			user_path_open(t, (int)a[0], path->text, O_PATH | O_CLOEXEC | O_NOFOLLOW);
-		if (fd < 0)
-			return fd;
-		r = USER_CALL(SYS_fstat, fd, (uintptr_t)&st);
-		USER_CALL(SYS_close, fd);
-	}
+	r = user_path_stat(t, (int)a[0], path->text, &st);
 	if (r == 0 && follow && S_ISLNK(st.st_mode))
 		return USER_NO_RESULT;
 	return r < 0 ? r : put_stat(a[2], &st);

@@ -241,6 +241,7 @@ def test_root(tmp):
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -275,9 +276,37 @@ static void strict(const char *path)
 	a.more = 1;
 	printf(", not zero %ld, %d\n", syscall(SYS_openat2, AT_FDCWD, path, &a, sizeof(a)), errno == E2BIG);
 }
+/* The same name is another file now, or the same file by another way. */
+static void size(const char *path, const char *text)
+{
+	struct stat st = {0};
+	if (text) {
+		int fd = open(path, O_CREAT | O_WRONLY, 0600);
+		write(fd, text, strlen(text));
+		close(fd);
+	}
+	for (int n = 0; n < 2; n++)
+		printf("%s: %d, size %d\n", path, stat(path, &st), (int)st.st_size);
+}
+static void again(void)
+{
+	mkdir("/swap", 0700);
+	size("/swap/file", "five\n");
+	rename("/swap", "/moved");
+	size("/swap/file", NULL);
+	symlink("/moved", "/swap");
+	size("/swap/file", NULL);
+	unlink("/swap");
+	mkdir("/swap", 0700);
+	size("/swap/file", "seven.\n");
+	rename("/swap", "/aside");
+	symlink(getenv("BOTH"), "/swap"); /* is on the host and in the root */
+	size("/swap/file", NULL);
+}
 int main(int argc, char **argv)
 {
 	char cwd[4096], link[4096] = "";
+	again();
 	kind("/tohost", 0);
 	kind("/tohost", AT_SYMLINK_NOFOLLOW);
 	kind("/todev", 0);
@@ -329,9 +358,24 @@ int main(int argc, char **argv)
     os.symlink(host, root + "/tohost")
     os.symlink("/dev/null", root + "/todev")
     os.symlink("loop", root + "/loop")
+    both = os.path.join(tmp, "both")
+    for where, text in ((both, "host\n"), (root + both, "the root\n")):
+        os.makedirs(where)
+        with open(where + "/file", "w") as f:
+            f.write(text)
     got = run(process("--root", root, program, "/absolute", "/through/file", host, "/through/none", "/proc/self/comm",
-                      "/tohost"), tmp + "/rootrun")
-    want = (0, f"""/tohost: type 100000
+                      "/tohost"), tmp + "/rootrun", BOTH=both)
+    want = (0, f"""/swap/file: 0, size 5
+/swap/file: 0, size 5
+/swap/file: -1, size 0
+/swap/file: -1, size 0
+/swap/file: 0, size 5
+/swap/file: 0, size 5
+/swap/file: 0, size 7
+/swap/file: 0, size 7
+/swap/file: 0, size 9
+/swap/file: 0, size 9
+/tohost: type 100000
 /tohost: type 120000
 /todev: type 20000
 /in/root/dir/: type 40000
