@@ -549,6 +549,51 @@ tests:
 	SET(ROOT, 3, PTE(0x80200000, RW))
 	li	t0, 0xc0000000
 	TRAP(LOAD_PAGE, ld t1, 0(t0))
+	/* 1 GiB: the fence is for another part of it */
+	SET(ROOT, 3, PTE(0x80000000, RW | G))
+	li	s8, 0xc0200000 + 0x12340
+	ld	t1, 0(s8)
+	CHECK(t1, 77)
+	li	t0, ROOT + 8 * 3
+	sd	zero, 0(t0)
+	li	t0, 0xc0400000
+	sfence.vma t0
+	TRAP(LOAD_PAGE, ld t1, 0(s8))
+	/* read here, written there: now it is dirty */
+	SET(L1, 1, PTE(0x80200000, V | R | W))
+	li	s8, 0x40200000
+	ld	t1, 0(s8)
+	ENTRY(t1, L1, 1)
+	CHECK(t1, PTE(0x80200000, V | R | W | A))
+	li	t0, 0x4000
+	add	s8, s8, t0
+	TRAP(NONE, sd zero, 0(s8))
+	ENTRY(t1, L1, 1)
+	CHECK(t1, PTE(0x80200000, RW))
+	/* read only, and written in another place: the leaf as it is now counts */
+	SET(L1, 1, PTE(0x80200000, V | R | A | D))
+	ld	t1, 0(s8)
+	TRAP(STORE_PAGE, sd zero, 0(s8))
+	/* another address space knows nothing of this one's, but what is global */
+	SET(L1, 1, PTE(0x80200000, RW))
+	li	s8, 0x40200000 + 0x12340
+	ld	t1, 0(s8)
+	CHECK(t1, 77)
+	li	t1, 88
+	sd	t1, 0x400(s8)
+	li	t0, L1 + 8
+	li	t1, PTE(0x80200000 - 0x200000, RW)
+	sd	t1, 0(t0)
+	csrr	t2, satp
+	li	t1, 5 << 44
+	xor	t1, t1, t2
+	csrw	satp, t1
+	ld	t1, 0x400(s8)
+	csrw	satp, t2
+	sfence.vma
+	xori	t1, t1, 88
+	snez	t1, t1
+	CHECK(t1, 1)
 	SET(ROOT, 3, 0)
 
 	BEGIN("NAPOT, memory types, reserved bits")

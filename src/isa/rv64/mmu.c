@@ -52,8 +52,35 @@ static uint64_t *code_filter(struct rv64_cpu *c, unsigned space, uint64_t page, 
 	return &c->spaces[space].code[n / 64];
 }
 
+/* --- superpages --- */
+static struct rv64_superpage *superpage_slot(struct rv64_cpu *c, gva_t addr)
+{
+	return &c->superpages[(addr.v >> RV64_SUPERPAGE_SHIFT) % RV64_SUPERPAGES];
+}
+
+/* Those of one space; global ones stay. */
+static void forget_superpages(struct rv64_cpu *c, unsigned space)
+{
+	for (unsigned n = 0; n < RV64_SUPERPAGES; n++)
+		if (c->superpages[n].space == space && !c->superpages[n].global)
+			c->superpages[n].pte = 0;
+}
+
+/* A fence for one address is for all of the superpage. */
+static void fence_superpages(struct rv64_cpu *c, uint64_t start, uint64_t last)
+{
+	for (unsigned n = 0; n < RV64_SUPERPAGES; n++) {
+		struct rv64_superpage *s = &c->superpages[n];
+		uint64_t bytes = UINT64_C(1) << (GUEST_PAGE_SHIFT + s->level * VPN_BITS);
+		uint64_t low = align_down(s->page << RV64_SUPERPAGE_SHIFT, bytes);
+		if (s->pte && low <= last && low + (bytes - 1) >= start)
+			s->pte = 0;
+	}
+}
+
 static void flush_space(struct rv64_cpu *c, unsigned space)
 {
+	forget_superpages(c, space);
 	for (unsigned mode = 0; mode < RV64_TLB_MODES; mode++) {
 		if (c->spaces[space].filled[mode])
 			tlb_flush(space_tlb(c, space, mode));
@@ -77,6 +104,7 @@ void rv64_mmu_init(struct rv64_cpu *c)
 {
 	if (c->head.flat)
 		return;
+	memset(c->superpages, 0, sizeof(c->superpages));
 	for (unsigned n = 0; n < ARRAY_SIZE(c->tlbs); n++)
 		tlb_flush(&c->tlbs[n]);
 	for (unsigned space = 0; space < RV64_SPACES; space++) {
@@ -95,6 +123,8 @@ void rv64_mmu_set_satp(struct rv64_cpu *c, uint64_t satp)
 {
 	if (satp == c->satp)
 		return;
+	if (satp >> SATP_MODE_SHIFT != c->satp >> SATP_MODE_SHIFT)
+		memset(c->superpages, 0, sizeof(c->superpages));
 	c->satp = satp;
 	unsigned space = 0;
 	while (space < RV64_SPACES && c->spaces[space].satp != satp)
@@ -138,6 +168,7 @@ void rv64_fence_vma(struct rv64_cpu *c, uint64_t start, uint64_t bytes, uint64_t
 	if (add_overflows(start, bytes - 1, &last))
 		last = UINT64_MAX;
 	start = align_down(start, GUEST_PAGE_BYTES);
+	fence_superpages(c, start, last);
 	for (unsigned space = 0; space < RV64_SPACES; space++) {
 		uint64_t satp = c->spaces[space].satp;
 		if (asid == RV64_ALL_ASIDS || (satp >> SATP_ASID_SHIFT & SATP_ASID_MASK) == asid)
@@ -230,6 +261,35 @@ static int update_pte(
 	return atomic_compare_exchange_strong(p, &expected, htole64(*updated)) ? 0 : 1;
 }
 
+/* What a leaf makes of the address. */
+static bool map_by_leaf(const struct rv64_cpu *c, gva_t addr, enum isa_access access, uint64_t pte,
+	unsigned low_bits, struct isa_mapping *m)
+{
+	uint64_t low_mask = (UINT64_C(1) << low_bits) - 1;
+	uint64_t ppn = (pte >> PTE_PPN_SHIFT & PTE_PPN_MASK & ~low_mask) |
+		       (addr.v >> GUEST_PAGE_SHIFT & low_mask);
+	m->page = GPA(ppn << GUEST_PAGE_SHIFT);
+	permissions(c, pte, m);
+	return allows(m, access);
+}
+
+/* The superpage is known, and allows this without a change of its leaf. */
+static bool find_superpage(
+	struct rv64_cpu *c, gva_t addr, enum isa_access access, struct isa_mapping *out)
+{
+	const struct rv64_superpage *s = superpage_slot(c, addr);
+	if (!s->pte || s->page != addr.v >> RV64_SUPERPAGE_SHIFT ||
+		(s->space != c->space && !s->global) || (access == ISA_WRITE && !(s->pte & PTE_D)))
+		return false;
+	unsigned low_bits = s->level * VPN_BITS;
+	*out = (struct isa_mapping){.global = s->global};
+	if (!map_by_leaf(c, addr, access, s->pte, low_bits, out))
+		return false;
+	out->writable = out->writable && (s->pte & PTE_D);
+	note_mapping(c, addr, low_bits, out->executable);
+	return true;
+}
+
 /* One walk. 1: to be tried again. */
 static int walk(struct rv64_cpu *c, gva_t addr, enum isa_access access, struct isa_mapping *out)
 {
@@ -253,19 +313,22 @@ static int walk(struct rv64_cpu *c, gva_t addr, enum isa_access access, struct i
 			continue;
 		}
 		struct isa_mapping m = {.global = global};
-		permissions(c, pte, &m);
-		if (!leaf_is_valid(pte, level, &low_bits) || !allows(&m, access))
+		if (!leaf_is_valid(pte, level, &low_bits) ||
+			!map_by_leaf(c, addr, access, pte, low_bits, &m))
 			return page_fault(c, addr, access);
 		int r = update_pte(c, at, pte, access, &updated);
 		if (r)
 			return r < 0 ? access_fault(c, addr, access) : r;
 		m.writable = m.writable && (updated & PTE_D);
-		uint64_t low_mask = (UINT64_C(1) << low_bits) - 1;
-		uint64_t ppn = (pte >> PTE_PPN_SHIFT & PTE_PPN_MASK & ~low_mask) |
-			       (addr.v >> GUEST_PAGE_SHIFT & low_mask);
-		m.page = GPA(ppn << GUEST_PAGE_SHIFT);
 		*out = m;
 		note_mapping(c, addr, low_bits, m.executable);
+		if (level)
+			*superpage_slot(c, addr) =
+				(struct rv64_superpage){.page = addr.v >> RV64_SUPERPAGE_SHIFT,
+					.pte = updated,
+					.level = (uint8_t)level,
+					.space = (uint8_t)c->space,
+					.global = global};
 		return 0;
 	}
 	return page_fault(c, addr, access); /* a table where the last level must have a leaf */
@@ -325,6 +388,8 @@ int rv64_translate(void *cpu, gva_t addr, enum isa_access access, struct isa_map
 	}
 	if (!is_canonical(mode, addr))
 		return page_fault(c, addr, access);
+	if (find_superpage(c, addr, access, out))
+		return 0;
 	/* Each retry means that another hart or a device has just changed the entry. */
 	for (unsigned n = 0; n < MAX_RETRIES; n++) {
 		int r = walk(c, addr, access, out);

@@ -39,6 +39,15 @@ enum rv64_irq { RV64_IRQ_SOFTWARE = 1, RV64_IRQ_TIMER = 5, RV64_IRQ_EXTERNAL = 9
 enum { RV64_SPACES = 4, RV64_CODE_FILTER_BITS = 1 << 15 };
 enum rv64_tlb_mode { RV64_TLB_USER, RV64_TLB_SUPERVISOR, RV64_TLB_SUPERVISOR_SUM, RV64_TLB_MODES };
 
+/* 2 MiB of a superpage, as its leaf says: what the TLBs miss of it needs no walk. */
+struct rv64_superpage {
+	uint64_t page; /* virtual address >> RV64_SUPERPAGE_SHIFT */
+	uint64_t pte;  /* 0: none */
+	uint8_t level, space;
+	bool global; /* in every space */
+};
+enum { RV64_SUPERPAGE_SHIFT = 21, RV64_SUPERPAGES = 64 };
+
 struct rv64_cpu {
 	struct cpu_head head;
 	uint64_t x[32]; /* x[0] stays 0 */
@@ -71,9 +80,10 @@ struct rv64_cpu {
 		 * of one hash): only their mappings are known outside the TLBs. */
 		uint64_t code[RV64_CODE_FILTER_BITS / 64];
 	} spaces[RV64_SPACES];
-	unsigned space;	     /* the current one */
-	unsigned next_space; /* to be reused next */
-	uint32_t last_epoch; /* the newest that a space has */
+	struct rv64_superpage superpages[RV64_SUPERPAGES]; /* direct-mapped */
+	unsigned space;					   /* the current one */
+	unsigned next_space;				   /* to be reused next */
+	uint32_t last_epoch;				   /* the newest that a space has */
 	struct tlb tlbs[RV64_SPACES * RV64_TLB_MODES];
 };
 
