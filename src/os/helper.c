@@ -24,6 +24,8 @@ int helper_find(const char *name, char **path, struct error *err)
 		slash ? xasprintf("%s/../src/net/%s", exe, name) : NULL,
 		slash ? xasprintf("%s/src/user/%s", exe, name) : NULL,
 		slash ? xasprintf("%s/../src/user/%s", exe, name) : NULL,
+		slash ? xasprintf("%s/src/oci/%s", exe, name) : NULL,
+		slash ? xasprintf("%s/../src/oci/%s", exe, name) : NULL,
 		xasprintf("%s/%s", STRATA_LIBEXECDIR, name),
 	};
 	char *found = NULL;

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "container/exposure.h"
+
+#include <elf.h>
+#include <fcntl.h>
+#include <linux/prctl.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#ifndef MFD_EXEC
+#define MFD_EXEC 0x10U
+#endif
+
+extern const Elf64_Ehdr __ehdr_start __attribute__((visibility("hidden")));
+
+enum { PAGE = 4096 };
+
+/* The same bytes at the same place, but not of a file. One mremap(2) swaps them under our feet. */
+static int move_segment(uintptr_t start, uintptr_t end, int protection)
+{
+	size_t bytes = end - start;
+	void *copy = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	if (copy == MAP_FAILED)
+		return -errno;
+	memcpy(copy, (const void *)start, bytes);
+	if (!(protection & PROT_WRITE) && mprotect(copy, bytes, protection) < 0)
+		return -errno;
+	if (mremap(copy, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, (void *)start) == MAP_FAILED)
+		return -errno;
+	return 0;
+}
+
+static int move_image(void)
+{
+	const Elf64_Ehdr *e = &__ehdr_start;
+	uintptr_t base = e->e_type == ET_DYN ? (uintptr_t)e : 0;
+	Elf64_Phdr headers[16];
+	if (e->e_phnum > ARRAY_SIZE(headers))
+		return -E2BIG;
+	memcpy(headers, (const char *)e + e->e_phoff, e->e_phnum * sizeof(*headers));
+	for (int i = 0; i < e->e_phnum; i++) {
+		const Elf64_Phdr *p = &headers[i];
+		if (p->p_type != PT_LOAD || !p->p_filesz)
+			continue;
+		int protection = (p->p_flags & PF_R ? PROT_READ : 0) |
+				 (p->p_flags & PF_W ? PROT_WRITE : 0) |
+				 (p->p_flags & PF_X ? PROT_EXEC : 0);
+		int r = move_segment(align_down(base + p->p_vaddr, PAGE),
+			align_up(base + p->p_vaddr + p->p_filesz, PAGE), protection);
+		if (r < 0)
+			return r;
+	}
+	for (int i = 0; i < e->e_phnum; i++) {
+		const Elf64_Phdr *p = &headers[i];
+		uintptr_t start = align_down(base + p->p_vaddr, PAGE),
+			  end = align_down(base + p->p_vaddr + p->p_memsz, PAGE);
+		if (p->p_type == PT_GNU_RELRO && end > start &&
+			mprotect((void *)start, end - start, PROT_READ) < 0)
+			return -errno;
+	}
+	return 0;
+}
+
+/* What the kernel already knows of our address space; it wants all of it said again. proc(5), stat.
+ */
+static int read_map(int proc, struct prctl_mm_map *m)
+{
+	char text[2048];
+	int fd _close_ = openat(proc, "self/stat", O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+	if (n < 0)
+		return -errno;
+	text[n] = 0;
+	const char *p = strrchr(text, ')');
+	unsigned long long v[53] = {0};
+	if (!p || strlen(p) < 4)
+		return -EBADMSG;
+	p += 4; /* past the third field, a letter */
+	for (int field = 4; field <= 51; field++) {
+		char *end;
+		v[field] = strtoull(p, &end, 10);
+		if (end == p)
+			return -EBADMSG;
+		p = end;
+	}
+	*m = (struct prctl_mm_map){.start_code = v[26],
+		.end_code = v[27],
+		.start_data = v[45],
+		.end_data = v[46],
+		.start_brk = v[47],
+		.brk = (uintptr_t)sbrk(0),
+		.start_stack = v[28],
+		.arg_start = v[48],
+		.arg_end = v[49],
+		.env_start = v[50],
+		.env_end = v[51]};
+	return 0;
+}
+
+int exposure_end(int proc, struct error *err)
+{
+	struct prctl_mm_map map;
+	int r = read_map(proc, &map);
+	/* Before Linux 6.3 there is no such flag, and no need of it. */
+	int fd _close_ = memfd_create("strata-oci", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
+	if (fd < 0)
+		fd = memfd_create("strata-oci", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (r == 0 &&
+		(fd < 0 || fcntl(fd, F_ADD_SEALS,
+				   F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0))
+		r = -errno;
+	if (r == 0)
+		r = move_image();
+	map.exe_fd = (uint32_t)fd;
+	if (r == 0 && prctl(PR_SET_MM, PR_SET_MM_MAP, &map, sizeof(map), 0) < 0)
+		r = -errno;
+	if (r == 0)
+		return 0;
+	error_errno(err, -r, "hide this program from the container");
+	error_remedy(err, "this needs a kernel with CONFIG_CHECKPOINT_RESTORE");
+	return r;
+}

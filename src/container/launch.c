@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "container/launch.h"
+
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "container/channel.h"
+#include "container/hooks.h"
+#include "container/filter.h"
+#include "container/userns.h"
+
+void launch_done(struct launch *l)
+{
+	rootfs_done(&l->rootfs);
+	for (int k = 0; k < NAMESPACES; k++)
+		cleanup_close_fd(&l->joins[k]);
+	for (int i = 0; i < l->n_entries; i++)
+		close(l->entries[i]);
+	int *const fds[] = {&l->proc, &l->filter, &l->agent, &l->channel};
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+		cleanup_close_fd(fds[i]);
+		*fds[i] = -1;
+	}
+	l->n_entries = 0;
+	for (int k = 0; k < NAMESPACES; k++)
+		l->joins[k] = -1;
+}
+
+static int connect_agent(struct launch *l, struct error *err)
+{
+	const char *path = l->spec->seccomp->listener_path;
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	if (strlen(path) >= sizeof(a.sun_path))
+		return error_set(err, ENAMETOOLONG, "seccomp agent %s: path too long", path);
+	strcpy(a.sun_path, path);
+	l->agent = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (l->agent < 0 || connect(l->agent, (struct sockaddr *)&a, sizeof(a)) < 0)
+		return error_errno(err, errno, "seccomp agent %s", path);
+	return 0;
+}
+
+/* All that is the host's is opened here, with the host's rights. */
+static int open_all(struct launch *l, struct error *err)
+{
+	const struct spec *s = l->spec;
+	l->proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (l->proc < 0)
+		return error_errno(err, errno, "/proc");
+	int r = namespaces_open(s, l->joins, err);
+	if (r < 0)
+		return r;
+	l->rootfs.spec = s;
+	l->rootfs.cgroup = l->cgroup;
+	l->rootfs.user_namespace = s->namespaces[NAMESPACE_USER].listed || !userns_is_host();
+	r = rootfs_open(&l->rootfs, l->root, err);
+	if (r == -EPERM && s->namespaces[NAMESPACE_USER].listed && geteuid() != 0) {
+		rootfs_done(&l->rootfs);
+		l->open_inside = true;
+		r = 0;
+	}
+	if (r < 0)
+		return r;
+	r = cgroup_entries(l->cgroup, l->entries, ARRAY_SIZE(l->entries), err);
+	if (r < 0)
+		return r;
+	l->n_entries = r;
+	if (s->seccomp) {
+		l->filter = memfd_create("seccomp", MFD_CLOEXEC);
+		if (l->filter < 0)
+			return error_errno(err, errno, "seccomp filter");
+		if (s->seccomp->listener_path)
+			return connect_agent(l, err);
+	}
+	return 0;
+}
+
+/* Enters the namespaces of others that the clone is to inherit. Those that we may not enter yet
+ * belong to a user namespace that is entered later. */
+static int join_before(struct launch *l, struct error *err)
+{
+	for (int k = NAMESPACE_PID; k < NAMESPACE_MOUNT; k++) {
+		if (l->joins[k] < 0 || l->joined_before[k])
+			continue;
+		if (setns(l->joins[k], (int)namespace_flag((enum namespace_kind)k)) == 0)
+			l->joined_before[k] = true;
+		else if (errno != EPERM)
+			return error_errno(err, errno, "join the %s namespace",
+				spec_namespace_name((enum namespace_kind)k));
+	}
+	return 0;
+}
+
+static pid_t clone_init(struct launch *l, int channel, uint64_t extra)
+{
+	struct clone_args args = {
+		.flags = extra, .exit_signal = extra & CLONE_PARENT ? 0 : SIGCHLD};
+	for (int k = 0; k < NAMESPACES; k++)
+		if (l->spec->namespaces[k].listed && !l->spec->namespaces[k].path)
+			args.flags |= namespace_flag((enum namespace_kind)k);
+	/* The group's namespace begins where its process is, and v1 groups are entered by the
+	 * process itself; offsets must be written before anybody is in a time namespace. */
+	args.flags &= ~(uint64_t)CLONE_NEWCGROUP;
+	if (l->spec->time_offsets)
+		args.flags &= ~(uint64_t)CLONE_NEWTIME;
+	int group = cgroup_v2_fd(l->cgroup);
+	if (group >= 0) {
+		args.flags |= CLONE_INTO_CGROUP;
+		args.cgroup = (uint64_t)group;
+	}
+	pid_t pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+	if (pid == 0)
+		init_main(l, channel);
+	return pid;
+}
+
+/* Through a process between, which enters the user namespace and is gone afterwards; the
+ * container's process is our child all the same. */
+static int birth_in_user_namespace(struct launch *l, int channel, struct error *err)
+{
+	int pipes[2], status;
+	pid_t pid = -1;
+	if (pipe2(pipes, O_CLOEXEC) < 0)
+		return error_errno(err, errno, "pipe");
+	pid_t between = fork();
+	if (between == 0) {
+		int r = join_before(l, NULL);
+		if (r == 0 && setns(l->joins[NAMESPACE_USER], CLONE_NEWUSER) < 0)
+			r = -errno;
+		if (r == 0)
+			r = join_before(l, NULL);
+		if (r == 0) {
+			pid = clone_init(l, channel, CLONE_PARENT);
+			r = pid < 0 ? -errno : pid;
+		}
+		ssize_t n = write(pipes[1], &r, sizeof(r));
+		_exit(n < 0);
+	}
+	close(pipes[1]);
+	int r = -EIO;
+	if (between < 0)
+		r = -errno;
+	else if (read(pipes[0], &r, sizeof(r)) != sizeof(r))
+		r = -EIO;
+	close(pipes[0]);
+	while (between > 0 && waitpid(between, &status, 0) < 0 && errno == EINTR)
+		;
+	if (r < 0)
+		return error_errno(err, -r, "join the user namespace");
+	l->pid = r;
+	return 0;
+}
+
+static int birth(struct launch *l, int channel, struct error *err)
+{
+	int own[NAMESPACES], r = 0;
+	if (l->joins[NAMESPACE_USER] >= 0)
+		return birth_in_user_namespace(l, channel, err);
+	for (int k = 0; k < NAMESPACES; k++)
+		own[k] = -1;
+	static const char *const files[NAMESPACES] = {
+		"user", "pid", "net", "ipc", "uts", "cgroup", "time", "mnt"};
+	for (int k = NAMESPACE_PID; k < NAMESPACE_MOUNT; k++) {
+		char path[32];
+		snprintf(path, sizeof(path), "self/ns/%s", files[k]);
+		if (l->joins[k] >= 0)
+			own[k] = openat(l->proc, path, O_RDONLY | O_CLOEXEC);
+	}
+	r = join_before(l, err);
+	if (r == 0) {
+		l->pid = clone_init(l, channel, 0);
+		if (l->pid < 0)
+			r = error_errno(err, errno, "make the container's process");
+	}
+	/* Back: hooks and all else of ours belong to the host's namespaces. */
+	for (int k = NAMESPACE_PID; k < NAMESPACE_MOUNT; k++) {
+		if (l->joined_before[k] &&
+			setns(own[k], (int)namespace_flag((enum namespace_kind)k)) < 0 && r == 0)
+			r = error_errno(err, errno, "come back from the %s namespace",
+				spec_namespace_name((enum namespace_kind)k));
+		cleanup_close_fd(&own[k]);
+	}
+	return r;
+}
+
+static int write_oom_score(struct launch *l, struct error *err)
+{
+	char path[48], text[16];
+	if (!l->spec->process->oom_given)
+		return 0;
+	snprintf(path, sizeof(path), "%d/oom_score_adj", (int)l->pid);
+	int fd _close_ = openat(l->proc, path, O_WRONLY | O_CLOEXEC);
+	int n = snprintf(text, sizeof(text), "%d", l->spec->process->oom_score_adj);
+	if (fd >= 0 && write(fd, text, (size_t)n) == n)
+		return 0;
+	int code = errno;
+	error_errno(err, code, "oomScoreAdj %s", text);
+	if (code == EACCES)
+		error_remedy(err,
+			"lowering it needs CAP_SYS_RESOURCE, which this process does not have");
+	return -code;
+}
+
+/* What the new process cannot do itself. */
+static int serve(struct launch *l, struct error *err)
+{
+	const struct spec *s = l->spec;
+	bool new_user = s->namespaces[NAMESPACE_USER].listed && !s->namespaces[NAMESPACE_USER].path;
+	int r = write_oom_score(l, err);
+	if (r == 0 && new_user)
+		r = userns_write_maps(l->pid, &s->uids, &s->gids, err);
+	if (r == 0 && rootfs_has_idmap(&l->rootfs)) {
+		char path[48];
+		snprintf(path, sizeof(path), "%d/ns/user", (int)l->pid);
+		int fd _close_ = s->namespaces[NAMESPACE_USER].listed
+					 ? openat(l->proc, path, O_RDONLY | O_CLOEXEC)
+					 : -1;
+		r = rootfs_idmap(&l->rootfs, fd, err);
+	}
+	if (r == 0)
+		r = channel_tell(l->channel, 'M', err);
+	if (r == 0 && s->seccomp)
+		r = (int)MIN(filter_compile(s->seccomp, l->filter, err), 0);
+	if (r == 0)
+		r = channel_expect(l->channel, 'H', err);
+	if (r == 0 && s->n_hooks[HOOK_PRESTART] + s->n_hooks[HOOK_CREATE_RUNTIME]) {
+		char *state _free_ = l->state(l->opaque, l->pid, "creating");
+		r = hooks_run(s, HOOK_PRESTART, state, err);
+		if (r == 0)
+			r = hooks_run(s, HOOK_CREATE_RUNTIME, state, err);
+	}
+	if (r == 0)
+		r = channel_tell(l->channel, 'h', err);
+	if (r == 0)
+		r = channel_expect(l->channel, 'B', err);
+	if (r == 0)
+		r = l->born(l->opaque, l->pid, err);
+	if (r == 0)
+		r = channel_tell(l->channel, 'G', err);
+	return r == 0 ? channel_expect(l->channel, 'R', err) : r;
+}
+
+int launch_create(struct launch *l, struct error *err)
+{
+	int pair[2];
+	l->rootfs = ROOTFS_INIT;
+	l->proc = l->filter = l->agent = l->channel = -1;
+	l->n_entries = 0;
+	l->pid = -1;
+	for (int k = 0; k < NAMESPACES; k++) {
+		l->joins[k] = -1;
+		l->joined_before[k] = false;
+	}
+	l->open_inside = false;
+	int r = open_all(l, err);
+	if (r == 0)
+		r = channel_pair(pair, err);
+	if (r < 0)
+		return r;
+	l->channel = pair[0];
+	r = birth(l, pair[1], err);
+	close(pair[1]);
+	if (r == 0)
+		r = serve(l, err);
+	if (r < 0 && l->pid > 0) {
+		kill(l->pid, SIGKILL);
+		while (waitpid(l->pid, NULL, 0) < 0 && errno == EINTR)
+			;
+		l->pid = -1;
+	}
+	return r;
+}
+
+int launch_start_over(int fd, struct error *err)
+{
+	int r = channel_tell(fd, 'S', err);
+	return r < 0 ? r : channel_end(fd, err);
+}
+
+int launch_start(struct launch *l, struct error *err)
+{
+	return launch_start_over(l->channel, err);
+}

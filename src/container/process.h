@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// What one process of a container is before its program begins: user, capabilities, limits,
+// terminal, seccomp filter. For the first process and for those of `exec`. All functions act on the
+// calling process, which has one thread and is already in the container's namespaces.
+#ifndef STRATA_CONTAINER_PROCESS_H
+#define STRATA_CONTAINER_PROCESS_H
+
+#include "base/error.h"
+#include "container/spec.h"
+
+/* Session, terminal, resource limits, scheduling, I/O priority. */
+int process_prepare(const struct spec_process *p, struct error *err);
+/* Opens a pseudo-terminal in the container's /dev/pts, makes it ours and stdin, stdout, stderr, and
+ * sends its other side through console_socket. *terminal: a descriptor of our side, the caller's.
+ */
+int process_terminal(
+	const struct spec_process *p, int console_socket, int *terminal, struct error *err);
+/* Absolute path of the program in the container, found along its PATH; the caller's.
+ * -ENOENT when there is none. */
+int process_find(const struct spec_process *p, char **path, struct error *err);
+/* The profile that the next execve() changes to. proc: the host's or the container's /proc. */
+int process_label(const struct spec_process *p, int proc, struct error *err);
+
+/* A seccomp program for process_exec(): `filter` in a memory file of `bytes` bytes. */
+struct process_filter {
+	int fd; /* -1: no filter */
+	size_t bytes;
+	unsigned flags;	   /* SECCOMP_FILTER_FLAG_* */
+	int notify_socket; /* where the listener's descriptor goes with `state`; -1: nowhere */
+	const char *state; /* JSON: containerProcessState */
+};
+
+/* From here on everything is given up, in this order: bounding set, groups, user, capabilities,
+ * what seccomp denies; then the program takes our place. Returns only on failure. */
+int process_exec(const struct spec_process *p, const char *path,
+	const struct process_filter *filter, struct error *err);
+
+#endif

@@ -1,0 +1,317 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "oci/state.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "oci/config.h"
+#include "oci/json.h"
+#include "os/file.h"
+
+#define SOCKET "start.sock"
+
+const char *const status_names[] = {"creating", "created", "running", "paused", "stopped"};
+
+void state_done(struct state *s)
+{
+	free(s->id);
+	free(s->bundle);
+	free(s->rootfs);
+	free(s->created);
+	cgroup_done(&s->cgroup);
+	cleanup_close_fd(&s->dir);
+	cleanup_close_fd(&s->root);
+	arena_done(&s->arena);
+	*s = STATE_INIT;
+}
+
+int state_check_id(const char *id, struct error *err)
+{
+	static const char letters[] =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.";
+	size_t n = strlen(id);
+	if (!n || n > 255 || strspn(id, letters) != n || !strcmp(id, ".") || !strcmp(id, ".."))
+		return error_set(err, EINVAL,
+			"\"%s\" is no container ID: letters, digits and _ + - . make one", id);
+	return 0;
+}
+
+static int open_root(struct state *s, const char *root, bool make, struct error *err)
+{
+	int r = make ? dir_make_all(root, err) : 0;
+	if (r < 0)
+		return r;
+	s->root = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return s->root < 0 ? error_errno(err, errno, "%s", root) : 0;
+}
+
+int state_new(struct state *s, const char *root, const char *id, struct error *err)
+{
+	int r = state_check_id(id, err);
+	if (r == 0)
+		r = open_root(s, root, true, err);
+	if (r < 0)
+		return r;
+	if (mkdirat(s->root, id, 0700) < 0)
+		return errno == EEXIST
+			       ? error_set(err, EEXIST, "container \"%s\" already exists", id)
+			       : error_errno(err, errno, "%s/%s", root, id);
+	s->id = xstrdup(id);
+	s->dir = openat(s->root, id, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	if (s->dir < 0 || flock(s->dir, LOCK_EX) < 0)
+		return error_errno(err, errno, "%s/%s", root, id);
+	struct timespec now;
+	struct tm tm;
+	char text[64];
+	clock_gettime(CLOCK_REALTIME, &now);
+	gmtime_r(&now.tv_sec, &tm);
+	size_t n = strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &tm);
+	snprintf(text + n, sizeof(text) - n, ".%06ldZ", now.tv_nsec / 1000);
+	s->created = xstrdup(text);
+	s->owner = getuid();
+	return 0;
+}
+
+unsigned long long process_start_time(pid_t pid)
+{
+	char path[48], text[1024];
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	int fd _close_ = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+	if (n <= 0)
+		return 0;
+	text[n] = 0;
+	const char *p = strrchr(text, ')');
+	/* Field 3 is the state, 22 the start time. A zombie has ended. */
+	if (!p || strlen(p) < 4 || p[2] == 'Z' || p[2] == 'X')
+		return 0;
+	for (int field = 2; field < 22 && p; field++)
+		p = strchr(p + 1, ' ');
+	return p ? strtoull(p, NULL, 10) : 0;
+}
+
+int state_save(struct state *s, struct error *err)
+{
+	json_t *groups = json_object();
+	vec_for_each (d, &s->cgroup.dirs)
+		if (!d->missing)
+			json_object_set_new(groups, d->controllers, json_string(d->path));
+	json_t *json _json_ = json_pack("{s:i, s:s, s:s, s:s, s:s, s:i, s:i, s:I, s:b, s:o}",
+		"format", 1, "id", s->id, "bundle", s->bundle, "rootfs", s->rootfs, "created",
+		s->created, "owner", (int)s->owner, "pid", (int)s->pid, "startTime",
+		(json_int_t)s->start_time, "cgroupV2", s->cgroup.v2_only, "cgroups", groups);
+	char *text _free_ = json ? json_dumps(json, JSON_INDENT(1)) : NULL;
+	if (!text)
+		return error_set(err, EINVAL, "state: a path that is not UTF-8");
+	/* Renamed, but not synced: after a crash of the host there is no container left to know of.
+	 */
+	int fd _close_ =
+		openat(s->dir, "state.new", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	size_t len = strlen(text);
+	if (fd < 0 || write(fd, text, len) != (ssize_t)len ||
+		renameat(s->dir, "state.new", s->dir, "state.json") < 0)
+		return error_errno(err, errno, "write state.json");
+	return 0;
+}
+
+static int load(struct state *s, struct error *err)
+{
+	struct strbuf text _strbuf_ = STRBUF_INIT;
+	int r = file_read(s->dir, "state.json", CONFIG_MAX, &text, err);
+	if (r == -ENOENT) {
+		/* Killed before there was anything to write down. */
+		error_done(err);
+		s->bundle = xstrdup("");
+		s->rootfs = xstrdup("");
+		s->created = xstrdup("");
+		return 0;
+	}
+	json_t *json _json_ =
+		r < 0 ? NULL
+		      : json_load_text(text.data ? text.data : "", text.len, "state.json", err);
+	const char *bundle, *rootfs, *created, *key;
+	int format, owner, pid, v2;
+	json_int_t start;
+	json_t *groups, *value;
+	if (!json)
+		return r < 0 ? r : -EBADMSG;
+	if (json_unpack(json, "{s:i, s:s, s:s, s:s, s:i, s:i, s:I, s:b, s:o}", "format", &format,
+		    "bundle", &bundle, "rootfs", &rootfs, "created", &created, "owner", &owner,
+		    "pid", &pid, "startTime", &start, "cgroupV2", &v2, "cgroups", &groups) < 0 ||
+		format != 1)
+		return error_set(err, EBADMSG, "state.json: not one of ours");
+	s->bundle = xstrdup(bundle);
+	s->rootfs = xstrdup(rootfs);
+	s->created = xstrdup(created);
+	s->owner = (unsigned)owner;
+	s->pid = pid;
+	s->start_time = (unsigned long long)start;
+	s->cgroup.v2_only = v2;
+	json_object_foreach(groups, key, value)
+	{
+		if (json_is_string(value))
+			vec_push(&s->cgroup.dirs,
+				((struct cgroup_dir){xstrdup(key),
+					xstrdup(json_string_value(value)), -1, false}));
+	}
+	return 0;
+}
+
+int state_open(struct state *s, const char *root, const char *id, bool lock, struct error *err)
+{
+	int r = state_check_id(id, err);
+	if (r == 0)
+		r = open_root(s, root, false, NULL);
+	if (r < 0 && r != -ENOENT)
+		return error_errno(err, -r, "%s", root);
+	if (r == 0)
+		s->dir = openat(s->root, id, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	if (s->dir < 0 && errno == ENOENT)
+		return error_set(err, ENOENT, "container \"%s\" does not exist", id);
+	if (s->dir < 0 || (lock && flock(s->dir, LOCK_EX) < 0))
+		return error_errno(err, errno, "%s/%s", root, id);
+	s->id = xstrdup(id);
+	r = load(s, err);
+	return r < 0 ? error_wrap(err, r, "container \"%s\"", id) : 0;
+}
+
+int state_config(struct state *s, struct error *err)
+{
+	struct strbuf text _strbuf_ = STRBUF_INIT;
+	int r = file_read(s->dir, "config.json", CONFIG_MAX, &text, err);
+	if (r == 0)
+		r = config_parse(text.data ? text.data : "", text.len, "config.json", &s->arena,
+			&s->spec, err);
+	return r;
+}
+
+static bool alive(const struct state *s)
+{
+	unsigned long long t = s->pid > 0 ? process_start_time(s->pid) : 0;
+	return t && t == s->start_time;
+}
+
+enum status state_status(const struct state *s)
+{
+	if (!alive(s)) {
+		/* Somebody holds the lock and has not written down a process yet. */
+		bool busy = !s->pid && flock(s->dir, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK;
+		return busy ? STATUS_CREATING : STATUS_STOPPED;
+	}
+	if (faccessat(s->dir, SOCKET, F_OK, 0) == 0)
+		return STATUS_CREATED;
+	return cgroup_frozen(&s->cgroup) ? STATUS_PAUSED : STATUS_RUNNING;
+}
+
+int state_pidfd(const struct state *s)
+{
+	int fd _close_ = s->pid > 0 ? (int)syscall(SYS_pidfd_open, s->pid, 0) : -1;
+	/* Opened first: now the number cannot be another's. */
+	return fd >= 0 && alive(s) ? TAKE_FD(fd) : -ESRCH;
+}
+
+static json_t *annotations(const struct state *s)
+{
+	json_t *map = json_object();
+	for (size_t i = 0; s->spec && i < s->spec->annotations.n; i++)
+		json_object_set_new(map, s->spec->annotations.items[i].key,
+			json_string(s->spec->annotations.items[i].value));
+	return map;
+}
+
+static json_t *state_object(const struct state *s, pid_t pid, const char *status)
+{
+	json_t *o =
+		json_pack("{s:s, s:s, s:s}", "ociVersion", "1.2.0", "id", s->id, "status", status);
+	if (pid > 0)
+		json_object_set_new(o, "pid", json_integer(pid));
+	json_object_set_new(o, "bundle", json_string(s->bundle));
+	json_object_set_new(o, "rootfs", json_string(s->rootfs));
+	json_object_set_new(o, "created", json_string(s->created));
+	json_object_set_new(o, "annotations", annotations(s));
+	return o;
+}
+
+char *state_json(const struct state *s, pid_t pid, const char *status, bool pretty)
+{
+	json_t *o _json_ = state_object(s, pid, status);
+	return json_dumps(o, pretty ? JSON_INDENT(2) : JSON_COMPACT);
+}
+
+/* containerProcessState of the specification: config-linux.md, "The Container Process State". */
+char *state_agent_json(const struct state *s, pid_t pid)
+{
+	const char *metadata = s->spec->seccomp->listener_metadata;
+	json_t *o _json_ = json_pack("{s:s, s:[s], s:i, s:s, s:o}", "ociVersion", "1.2.0", "fds",
+		"seccompFd", "pid", (int)pid, "metadata", metadata ? metadata : "", "state",
+		state_object(s, pid, "creating"));
+	return json_dumps(o, JSON_COMPACT);
+}
+
+int state_remove(struct state *s, struct error *err)
+{
+	return dir_remove_tree(s->root, s->id, err);
+}
+
+/* Through /proc: a socket's own path may have 107 bytes only. */
+static int socket_at(const struct state *s, struct sockaddr_un *a)
+{
+	*a = (struct sockaddr_un){.sun_family = AF_UNIX};
+	snprintf(a->sun_path, sizeof(a->sun_path), "/proc/self/fd/%d/" SOCKET, s->dir);
+	return socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+}
+
+int state_listen(const struct state *s, struct error *err)
+{
+	struct sockaddr_un a;
+	int fd _close_ = socket_at(s, &a);
+	if (fd < 0 || bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 || listen(fd, 4) < 0)
+		return error_errno(err, errno, SOCKET);
+	return TAKE_FD(fd);
+}
+
+int state_connect(const struct state *s, struct error *err)
+{
+	struct sockaddr_un a;
+	int fd _close_ = socket_at(s, &a);
+	if (fd < 0 || connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
+		return error_errno(err, errno, SOCKET);
+	return TAKE_FD(fd);
+}
+
+void state_started(const struct state *s)
+{
+	unlinkat(s->dir, SOCKET, 0);
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+int state_list(const char *root, char ***ids, size_t *n, struct error *err)
+{
+	VEC(char *) list = {0};
+	DIR *d = opendir(root);
+	if (!d && errno != ENOENT)
+		return error_errno(err, errno, "%s", root);
+	for (struct dirent *e; d && (e = readdir(d));)
+		if (state_check_id(e->d_name, NULL) == 0)
+			vec_push(&list, xstrdup(e->d_name));
+	if (d)
+		closedir(d);
+	if (list.len)
+		qsort(list.items, list.len, sizeof(*list.items), by_name);
+	*ids = list.items;
+	*n = list.len;
+	return 0;
+}
