@@ -37,7 +37,8 @@ const struct command cmd_oci = {
 	.description =
 		"Runs strata-oci, which has the command line of an OCI runtime: create, start, "
 		"run, "
-		"state, kill, delete and their options; `strata oci -- --help` lists them. Options "
+		"state, exec, ps, list, kill, pause, resume, update, delete; `strata oci -- "
+		"--help` lists them. Options "
 		"before the command go after --.",
 	.examples = examples,
 	.n_examples = ARRAY_SIZE(examples),

@@ -205,26 +205,6 @@ static int wait_for_start(const struct launch *l, int *channel, struct error *er
 	return channel_expect(*channel, 'S', err);
 }
 
-/* What is left is the program's, and four of ours that close at execve(2). A directory of the host
- * that stayed open would be a way out through /proc/self/fd. */
-static void close_all_but(const struct launch *l, int channel)
-{
-	int keep[] = {l->listener, l->filter, l->agent, channel};
-	unsigned from = 3 + l->preserve_fds;
-	for (;;) {
-		int next = -1;
-		for (size_t i = 0; i < ARRAY_SIZE(keep); i++)
-			if (keep[i] >= (int)from && (next < 0 || keep[i] < next))
-				next = keep[i];
-		if (next < 0)
-			break;
-		if ((unsigned)next > from)
-			close_range(from, (unsigned)next - 1, 0);
-		from = (unsigned)next + 1;
-	}
-	close_range(from, ~0u, 0);
-}
-
 _Noreturn void init_main(struct launch *l, int channel)
 {
 	struct error err = ERROR_INIT;
@@ -247,7 +227,9 @@ _Noreturn void init_main(struct launch *l, int channel)
 	if (r == 0)
 		r = channel_expect(channel, 'G', &err);
 	prctl(PR_SET_PDEATHSIG, 0);
-	close_all_but(l, channel);
+	/* A directory of the host that stayed open would be a way out through /proc/self/fd. */
+	const int keep[] = {l->listener, l->filter, l->agent, channel};
+	close_all_but(3 + l->preserve_fds, keep, ARRAY_SIZE(keep));
 	struct process_filter filter = {l->filter, 0, 0, l->agent, NULL};
 	struct stat st;
 	if (r == 0 && l->filter >= 0) {

@@ -6,15 +6,13 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
-#include <sys/mman.h>
-#include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "container/channel.h"
 #include "container/hooks.h"
+#include "container/process.h"
 #include "container/filter.h"
 #include "container/userns.h"
 
@@ -33,19 +31,6 @@ void launch_done(struct launch *l)
 	l->n_entries = 0;
 	for (int k = 0; k < NAMESPACES; k++)
 		l->joins[k] = -1;
-}
-
-static int connect_agent(struct launch *l, struct error *err)
-{
-	const char *path = l->spec->seccomp->listener_path;
-	struct sockaddr_un a = {.sun_family = AF_UNIX};
-	if (strlen(path) >= sizeof(a.sun_path))
-		return error_set(err, ENAMETOOLONG, "seccomp agent %s: path too long", path);
-	strcpy(a.sun_path, path);
-	l->agent = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (l->agent < 0 || connect(l->agent, (struct sockaddr *)&a, sizeof(a)) < 0)
-		return error_errno(err, errno, "seccomp agent %s", path);
-	return 0;
 }
 
 /* All that is the host's is opened here, with the host's rights. */
@@ -73,14 +58,7 @@ static int open_all(struct launch *l, struct error *err)
 	if (r < 0)
 		return r;
 	l->n_entries = r;
-	if (s->seccomp) {
-		l->filter = memfd_create("seccomp", MFD_CLOEXEC);
-		if (l->filter < 0)
-			return error_errno(err, errno, "seccomp filter");
-		if (s->seccomp->listener_path)
-			return connect_agent(l, err);
-	}
-	return 0;
+	return process_open_filter(s->seccomp, &l->filter, &l->agent, err);
 }
 
 /* Enters the namespaces of others that the clone is to inherit. Those that we may not enter yet
@@ -191,30 +169,12 @@ static int birth(struct launch *l, int channel, struct error *err)
 	return r;
 }
 
-static int write_oom_score(struct launch *l, struct error *err)
-{
-	char path[48], text[16];
-	if (!l->spec->process->oom_given)
-		return 0;
-	snprintf(path, sizeof(path), "%d/oom_score_adj", (int)l->pid);
-	int fd _close_ = openat(l->proc, path, O_WRONLY | O_CLOEXEC);
-	int n = snprintf(text, sizeof(text), "%d", l->spec->process->oom_score_adj);
-	if (fd >= 0 && write(fd, text, (size_t)n) == n)
-		return 0;
-	int code = errno;
-	error_errno(err, code, "oomScoreAdj %s", text);
-	if (code == EACCES)
-		error_remedy(err,
-			"lowering it needs CAP_SYS_RESOURCE, which this process does not have");
-	return -code;
-}
-
 /* What the new process cannot do itself. */
 static int serve(struct launch *l, struct error *err)
 {
 	const struct spec *s = l->spec;
 	bool new_user = s->namespaces[NAMESPACE_USER].listed && !s->namespaces[NAMESPACE_USER].path;
-	int r = write_oom_score(l, err);
+	int r = process_oom_score(s->process, l->proc, l->pid, err);
 	if (r == 0 && new_user)
 		r = userns_write_maps(l->pid, &s->uids, &s->gids, err);
 	if (r == 0 && rootfs_has_idmap(&l->rootfs)) {

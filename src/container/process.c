@@ -12,8 +12,10 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "container/channel.h"
@@ -290,4 +292,58 @@ int process_exec(const struct spec_process *p, const char *path,
 		(void)0;
 	execve(path, (char *const *)(uintptr_t)p->args, (char *const *)(uintptr_t)p->env);
 	return error_errno(err, errno, "exec %s", path);
+}
+
+int process_open_filter(const struct spec_seccomp *s, int *filter, int *agent, struct error *err)
+{
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	if (!s)
+		return 0;
+	*filter = memfd_create("seccomp", MFD_CLOEXEC);
+	if (*filter < 0)
+		return error_errno(err, errno, "seccomp filter");
+	const char *path = s->listener_path;
+	if (!path)
+		return 0;
+	if (strlen(path) >= sizeof(a.sun_path))
+		return error_set(err, ENAMETOOLONG, "seccomp agent %s: path too long", path);
+	strcpy(a.sun_path, path);
+	*agent = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (*agent < 0 || connect(*agent, (struct sockaddr *)&a, sizeof(a)) < 0)
+		return error_errno(err, errno, "seccomp agent %s", path);
+	return 0;
+}
+
+int process_oom_score(const struct spec_process *p, int proc, pid_t pid, struct error *err)
+{
+	char path[48], text[16];
+	if (!p->oom_given)
+		return 0;
+	snprintf(path, sizeof(path), "%d/oom_score_adj", (int)pid);
+	int fd _close_ = openat(proc, path, O_WRONLY | O_CLOEXEC);
+	int n = snprintf(text, sizeof(text), "%d", p->oom_score_adj);
+	if (fd >= 0 && write(fd, text, (size_t)n) == n)
+		return 0;
+	int code = errno;
+	error_errno(err, code, "oomScoreAdj %s", text);
+	if (code == EACCES)
+		error_remedy(err,
+			"lowering it needs CAP_SYS_RESOURCE, which this process does not have");
+	return -code;
+}
+
+void close_all_but(unsigned from, const int *keep, size_t n)
+{
+	for (;;) {
+		int next = -1;
+		for (size_t i = 0; i < n; i++)
+			if (keep[i] >= (int)from && (next < 0 || keep[i] < next))
+				next = keep[i];
+		if (next < 0)
+			break;
+		if ((unsigned)next > from)
+			close_range(from, (unsigned)next - 1, 0);
+		from = (unsigned)next + 1;
+	}
+	close_range(from, ~0u, 0);
 }

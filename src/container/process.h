@@ -30,6 +30,14 @@ struct process_filter {
 	const char *state; /* JSON: containerProcessState */
 };
 
+/* The descriptors that a filter needs: a memory file for the program, a connection to the agent
+ * that listener_path names; -1 for what is not needed. The caller's. */
+int process_open_filter(const struct spec_seccomp *s, int *filter, int *agent, struct error *err);
+/* By the runtime, for a process that cannot do it in its namespaces. proc: the host's /proc. */
+int process_oom_score(const struct spec_process *p, int proc, pid_t pid, struct error *err);
+/* Closes every descriptor from `from` on but those in keep (-1 is none). */
+void close_all_but(unsigned from, const int *keep, size_t n);
+
 /* From here on everything is given up, in this order: bounding set, groups, user, capabilities,
  * what seccomp denies; then the program takes our place. Returns only on failure. */
 int process_exec(const struct spec_process *p, const char *path,

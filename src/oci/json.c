@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "oci/json.h"
 
-#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -135,8 +134,11 @@ bool get_bool(struct reader *r, const struct node *parent, const char *key)
 
 static bool integral(const json_t *j)
 {
-	return json_is_integer(j) ||
-	       (json_is_real(j) && trunc(json_real_value(j)) == json_real_value(j));
+	if (!json_is_real(j))
+		return json_is_integer(j);
+	/* From 2^53 on there is nothing else. */
+	double d = json_real_value(j);
+	return d >= 9007199254740992.0 || d <= -9007199254740992.0 || (double)(int64_t)d == d;
 }
 
 static int64_t integer(struct reader *r, const struct node *n)

@@ -9,9 +9,11 @@
 
 #include "oci/command.h"
 
-extern const struct command cmd_create, cmd_start, cmd_run, cmd_state, cmd_kill, cmd_delete;
-static const struct command *const commands[] = {
-	&cmd_create, &cmd_start, &cmd_run, &cmd_state, &cmd_kill, &cmd_delete};
+extern const struct command cmd_create, cmd_start, cmd_run, cmd_state, cmd_kill, cmd_delete,
+	cmd_exec, cmd_ps, cmd_list, cmd_pause, cmd_resume, cmd_update;
+static const struct command *const commands[] = {&cmd_create, &cmd_start, &cmd_run, &cmd_state,
+	&cmd_kill, &cmd_delete, &cmd_exec, &cmd_ps, &cmd_list, &cmd_pause, &cmd_resume,
+	&cmd_update};
 
 static const struct option options[] = {
 	{"root", 0, OPTION_STRING, offsetof(struct global, root), "DIR",

@@ -107,8 +107,9 @@ class Room:
         return b
 
     def call(self, *words, input=None, **more):
-        return subprocess.run([RUNTIME, "--root", self.state, *words], stdin=None if input else subprocess.DEVNULL, input=input,
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60, **more)
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        streams.update({"input": input} if input is not None else {"stdin": subprocess.DEVNULL})
+        return subprocess.run([RUNTIME, "--root", self.state, *words], text=True, timeout=60, **{**streams, **more})
 
     def run(self, config, *options, **more):
         return self.call("run", "--bundle", self.bundle(config), *options, self.name(), **more)

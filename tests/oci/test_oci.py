@@ -93,7 +93,8 @@ def test_namespaces_are_joined(room):
         c["linux"]["namespaces"][0]["path"] = child + "ipc"
         check("is not a network namespace" in room.run(c).stderr, "a wrong kind of namespace")
     finally:
-        subprocess.run(["pkill", "-P", str(p.pid)], check=False)
+        for child in open(f"/proc/{p.pid}/task/{p.pid}/children").read().split():
+            os.kill(int(child), signal.SIGKILL)
         p.kill()
         p.wait()
 
@@ -606,6 +607,142 @@ def test_killed_at_any_moment(room):
         same((r.returncode, r.stderr), (0, ""))
         same(room.left(), [])
     check(len(outcomes) >= 2, outcomes)
+
+
+def running(room, script="while true; do sleep 0.05; done", **more):
+    c = room.config(script)
+    c.update(more)
+    name, pid = room.created(c)
+    same(room.call("start", name).returncode, 0)
+    return name, pid
+
+
+def test_exec(room):
+    name, pid = running(room)
+    p = room.call("exec", "-e", "A=b", "--cwd", "/work", "-u", "5:6", name, "sh", "-c", "echo $A $PWD $(id -u) $(id -g); tr a-z A-Z; exit 9", input="abc")
+    same((p.returncode, p.stdout, p.stderr), (9, "b /work 5 6\nABC", ""))
+    show = "for n in pid net ipc uts cgroup mnt user; do readlink /proc/self/ns/$n; done"
+    same(room.call("exec", name, "sh", "-c", show).stdout.split(),
+         [os.readlink(f"/proc/{pid}/ns/{n}") for n in ("pid", "net", "ipc", "uts", "cgroup", "mnt", "user")])
+    same(room.call("exec", name, "sh", "-c", "cut -d: -f3 /proc/self/cgroup | sort -u; ls /proc/self/fd | wc -l").stdout.split(), ["/", "4"])
+    p = room.call("exec", name, "nonsense")
+    check(p.returncode == 1 and "not found in $PATH: No such file or directory" in p.stderr, p.stderr)
+    process = os.path.join(room.directory, "process.json")
+    with open(process, "w") as f:
+        json.dump({"args": ["/bin/sh", "-c", "sleep 100"], "cwd": "/", "env": ["PATH=/bin"]}, f)
+    pid_file = os.path.join(room.directory, "exec-pid")
+    same(room.call("exec", "--detach", "--pid-file", pid_file, "--process", process, name, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode, 0)
+    inside = int(open(pid_file).read())
+    same(sorted(json.loads(room.call("ps", "--format", "json", name).stdout))[:1], [pid])
+    check(str(inside) in room.call("ps", name).stdout.split(), "ps")
+    for words in (["--user", "x"], ["--env", "x"], ["--cap", "CAP_X"], ["--cwd", "x"]):
+        same(room.call("exec", *words, name, "true").returncode, 1)
+    same(room.call("delete", "-f", name).returncode, 0)
+    wait_end(inside)
+    p = room.call("exec", name, "true")
+    check("does not exist" in p.stderr, p.stderr)
+    same(room.left(), [])
+
+
+def test_exec_has_the_filter_and_the_rights(room):
+    c = room.config("sleep 100", capabilities={k: ["CAP_KILL"] for k in ("bounding", "permitted", "effective")})
+    c["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28}]}
+    name, _ = room.created(c)
+    room.call("start", name)
+    p = room.call("exec", name, "sh", "-c", "mkdir /tmp/x; grep CapEff /proc/self/status")
+    check("No space left" in p.stderr and p.stdout.split()[1] == "0000000000000020", p)
+    p = room.call("exec", "-c", "CAP_CHOWN", name, "grep", "CapEff", "/proc/self/status")
+    same(p.stdout.split()[1], "0000000000000021")
+    room.call("delete", "-f", name)
+
+
+def test_exec_in_a_user_namespace(room):
+    c = room.config("sleep 100")
+    c["linux"]["namespaces"].append({"type": "user"})
+    c["linux"]["uidMappings"] = c["linux"]["gidMappings"] = [{"containerID": 0, "hostID": 100000, "size": 1000}]
+    name, _ = room.created(c)
+    room.call("start", name)
+    p = room.call("exec", name, "sh", "-c", "id -u; cat /proc/self/uid_map")
+    same(p.stdout.split(), ["0", "0", "100000", "1000"])
+    room.call("delete", "-f", name)
+
+
+def test_exec_hides_the_runtime(room):
+    """CVE-2019-5736, through exec."""
+    name, _ = running(room)
+    p = room.call("exec", name, "/proc/self/exe", "--version")
+    check(p.returncode == 1 and "strata-oci version" not in p.stdout, p)
+    p = room.call("exec", "--cwd", "/proc/self/fd/7", name, "pwd")
+    check(p.returncode == 1, p)
+    room.call("delete", "-f", name)
+
+
+def test_exec_in_a_terminal(room):
+    import pty
+    name, _ = running(room)
+    master, slave = pty.openpty()
+    p = subprocess.Popen([RUNTIME, "--root", room.state, "exec", "--tty", name, "sh", "-c", "tty; read x; echo got $x; exit 4"],
+                         stdin=slave, stdout=slave, stderr=slave, start_new_session=True)
+    os.close(slave)
+    os.write(master, b"hello\r")
+    out = b""
+    try:
+        while True:
+            out += os.read(master, 1000)
+    except OSError:
+        pass
+    same(p.wait(20), 4)
+    check(b"/dev/pts/0" in out and b"got hello" in out, out)
+    room.call("delete", "-f", name)
+
+
+def test_pause_and_resume(room):
+    name, pid = running(room, "i=0; while true; do i=$((i+1)); echo $i; sleep 0.01; done")
+    same(room.call("pause", name).returncode, 0)
+    same(room.status(name), "paused")
+    size = len(room.log(name))
+    check("is paused, not running" in room.call("exec", name, "true").stderr, "exec while paused")
+    check("is paused, not running" in room.call("pause", name).stderr, "paused twice")
+    time.sleep(0.1)
+    same(len(room.log(name)), size)
+    same(room.call("resume", name).returncode, 0)
+    same(room.status(name), "running")
+    wait_for(lambda: len(room.log(name)) > size)
+    same(room.call("pause", name).returncode, 0)
+    same(room.call("delete", "--force", name).returncode, 0)
+    wait_end(pid)
+    name, pid = running(room)
+    room.call("pause", name)
+    same(room.call("kill", name, "KILL").returncode, 0)
+    wait_end(pid)
+    same(room.call("delete", name).returncode, 0)
+    same(room.left(), [])
+
+
+def test_update(room):
+    if not os.path.isdir("/sys/fs/cgroup/memory"):
+        raise Skip("the files looked at are those of cgroup v1")
+    name, _ = running(room)
+    group = f"strata-{name}"
+    read = lambda f: open(f"/sys/fs/cgroup/{f.split('.')[0]}/{group}/{f}").read().strip()
+    same(room.call("update", "--memory", str(32 << 20), "--pids-limit", "33", "--cpu-share", "200", name).returncode, 0)
+    same((read("memory.limit_in_bytes"), read("pids.max"), read("cpu.shares")), (str(32 << 20), "33", "200"))
+    p = room.call("update", "--resources", "-", name, input=json.dumps({"memory": {"limit": 64 << 20}, "cpu": {"quota": 20000, "period": 50000}}))
+    same((p.returncode, p.stderr), (0, ""))
+    same((read("memory.limit_in_bytes"), read("cpu.cfs_quota_us"), read("cpu.cfs_period_us"), read("pids.max")), (str(64 << 20), "20000", "50000", "33"))
+    p = room.call("update", "--cpuset-cpus", "999", name)
+    check(p.returncode == 1 and "cpuset.cpus" in p.stderr, p.stderr)
+    room.call("delete", "-f", name)
+
+
+def test_list(room):
+    same(json.loads(room.call("list", "--format", "json").stdout), [])
+    name, pid = running(room)
+    (one,) = json.loads(room.call("list", "-f", "json").stdout)
+    same((one["id"], one["pid"], one["status"], one["owner"]), (name, pid, "running", 0))
+    same(room.call("list", "-q").stdout, name + "\n")
+    check(name in room.call("list").stdout.splitlines()[1], "table")
+    room.call("delete", "-f", name)
 
 
 def main():
