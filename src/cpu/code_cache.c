@@ -565,15 +565,22 @@ static void link_region(struct code_cache *c, const struct code_key *key, struct
 {
 	for (unsigned n = 0; n < region->link_count; n++) {
 		struct jit_link *link = &region->links[n];
+		if (link->cell)
+			continue;
 		link->host = code_key_at(key, link->pc).host;
 		link_edge(c, link, key->flags);
 	}
 }
 
-void code_cache_link(struct code_cache *c, struct jit_link *link, uint32_t flags)
+void code_cache_link(struct code_cache *c, struct jit_link *link, uint64_t pc, uint32_t flags)
 {
 	pthread_mutex_lock(&c->lock);
-	link_edge(c, link, flags);
+	if (link->cell && !link->cell[0]) {
+		link->pc = pc;
+		link->host = (const uint8_t *)(uintptr_t)pc;
+	}
+	if (link->pc == pc)
+		link_edge(c, link, flags);
 	pthread_mutex_unlock(&c->lock);
 }
 

@@ -79,8 +79,9 @@ bool code_cache_add_region(
 	struct code_cache *c, const struct code_key *key, struct jit_region *region);
 
 /* Links an edge of compiled code to its target, if that is compiled and in the host page where the
- * edge is: by address alone it could be another page, mapped there before or since. */
-void code_cache_link(struct code_cache *c, struct jit_link *link, uint32_t flags);
+ * edge is: by address alone it could be another page, mapped there before or since. pc: where the
+ * edge has led; a cell takes what it is given first. */
+void code_cache_link(struct code_cache *c, struct jit_link *link, uint64_t pc, uint32_t flags);
 
 /* Drops the blocks of a host page; all blocks. */
 void code_cache_drop_page(struct code_cache *c, const uint8_t *page);

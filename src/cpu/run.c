@@ -73,8 +73,8 @@ static const void *find_native(struct vcpu *v)
 		vcpu_know_native(v, h->pc, code);
 	}
 	struct jit_link *link = h->exec.link;
-	if (link && link->pc == h->pc)
-		code_cache_link(v->group->cache, link, vcpu_code_flags(v));
+	if (link && (link->cell || link->pc == h->pc))
+		code_cache_link(v->group->cache, link, h->pc, vcpu_code_flags(v));
 	return code;
 }
 

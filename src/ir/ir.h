@@ -96,8 +96,9 @@ enum ir_fp_flag {
 	IR_FP_SIGNALING = 64,  /* comparison: a quiet NaN too raises invalid */
 };
 
-/* aux of GOTO: what kind of jump it is, for return prediction. */
-enum ir_jump { IR_JUMP_PLAIN, IR_JUMP_CALL, IR_JUMP_RETURN };
+/* aux of GOTO: what kind of jump it is, for prediction. STEADY: mostly to one place, as from a
+ * procedure linkage table. */
+enum ir_jump { IR_JUMP_PLAIN, IR_JUMP_CALL, IR_JUMP_RETURN, IR_JUMP_STEADY };
 
 struct ir_ins {
 	uint8_t op;   /* enum ir_op */

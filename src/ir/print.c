@@ -52,6 +52,7 @@ static const struct ir_word fp_words[] = {
 static const struct ir_word jump_words[] = {
 	{"call", 0xff, IR_JUMP_CALL},
 	{"return", 0xff, IR_JUMP_RETURN},
+	{"steady", 0xff, IR_JUMP_STEADY},
 	{0},
 };
 static const struct ir_word no_words[] = {{0}};

@@ -119,7 +119,7 @@ static int check_special(const struct place *p, const struct ir_ins *i)
 			return broken(p, "no such operation");
 		break;
 	case IR_GOTO:
-		if (i->aux > IR_JUMP_RETURN)
+		if (i->aux > IR_JUMP_STEADY)
 			return broken(p, "no such kind of jump");
 		break;
 	case IR_GOTO_IF:

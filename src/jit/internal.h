@@ -33,6 +33,7 @@ struct jit {
 	/* Written once, by the emitter's jit_emit_common(). */
 	uint8_t *enter, *leave, *leave_stored; /* in the writable mapping */
 	uint8_t *leave_link;		       /* by the link in rax */
+	uint8_t *leave_cell;		       /* to the address in rax, by the link in rdx */
 	uint8_t *slow_failed;
 	/* See end.c: through the jump table; its other way; a return that does not match. */
 	uint8_t *look_up, *other_way, *mismatch;

@@ -293,6 +293,11 @@ void jit_region_free(struct jit *j, struct jit_region *r)
 
 void jit_link_to(struct jit *j, struct jit_link *link, const void *code)
 {
+	if (link->cell) {
+		link->cell[1] = (uintptr_t)code;
+		__atomic_store_n(&link->cell[0], link->pc, __ATOMIC_RELEASE);
+		return;
+	}
 	jit_patch_jump(link->jump, jit_writable(j, code));
 }
 

@@ -18,6 +18,9 @@ struct jit_link {
 	uint64_t pc;
 	const uint8_t *host; /* the target's first byte; the caller's */
 	uint8_t *jump;	     /* its 32-bit distance, in the writable mapping; aligned */
+	/* Or, when flat, a jump to an address in a register has been to this one first: guest
+	 * address and code, which it then compares with. 0: nowhere yet. */
+	uint64_t *cell;
 };
 
 enum { JIT_MIN_BYTES = 1 << 20 };

@@ -336,7 +336,10 @@ static inline void emit_goto(struct ir_func *f, ir_ref pc)
 	if (below(2))
 		ir_goto_call(f, pc, some_block());
 	else
-		ir_goto(f, pc, below(2) ? IR_JUMP_PLAIN : IR_JUMP_RETURN);
+		ir_goto(f, pc,
+			!below(3)  ? IR_JUMP_STEADY
+			: below(2) ? IR_JUMP_PLAIN
+				   : IR_JUMP_RETURN);
 }
 
 /* How a function of one or several blocks leaves. */

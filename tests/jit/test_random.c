@@ -409,6 +409,8 @@ static void lead_to(const struct part *p, uint64_t pc)
 	jit_jump_add(&toy_isa, got, pc, CONTEXT, code);
 	if (below(2)) /* that moves over */
 		jit_jump_add(&toy_isa, got, pc + 2 * CPU_JUMPS, CONTEXT, jit);
+	if (link && link->cell && !link->cell[0])
+		link->pc = pc;
 	if (link && link->pc == pc)
 		jit_link_to(jit, link, code);
 }
@@ -534,7 +536,7 @@ static void calls_stop(void)
 		REQUIRE(compile(&f, &r));
 		got->r[0] = TAIL;
 		jit_jump_add(&toy_isa, got, TAIL, CONTEXT, r->entries[0].code);
-		if (r->link_count)
+		if (r->link_count && (r->links[0].pc = TAIL))
 			jit_link_to(jit, &r->links[0], r->entries[0].code);
 		got->count = 0;
 		uintptr_t limit = (uintptr_t)__builtin_frame_address(0) - 4096;

@@ -36,7 +36,11 @@ LIFT(jal)
 LIFT(jalr)
 {
 	ir_ref target = bin64(l, IR_AND, address(l, i), k64(l, ~UINT64_C(1)));
-	jump(l, i, target, is_link(i->rs1) ? IR_JUMP_RETURN : IR_JUMP_PLAIN);
+	/* psABI, 8.4.6: an entry of the procedure linkage table leaves its address in t1. */
+	enum ir_jump kind = is_link(i->rs1) ? IR_JUMP_RETURN
+			    : i->rd	    ? IR_JUMP_STEADY
+					    : IR_JUMP_PLAIN;
+	jump(l, i, target, kind);
 }
 
 static void branch(struct rv64_lift *l, const struct rv64_insn *i, enum ir_op op)

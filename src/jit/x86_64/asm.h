@@ -332,6 +332,16 @@ static inline uint8_t *asm_call(struct asm_buf *a)
 	asm_32(a, 0);
 	return a->p - 4;
 }
+/* With a memory operand behind rip. */
+static inline uint8_t *asm_rip(struct asm_buf *a, unsigned bytes, unsigned op, int reg)
+{
+	if (bytes == 8 || (reg & 8))
+		asm_8(a, 0x40u | (bytes == 8 ? 8 : 0) | ((reg & 8) ? 4 : 0));
+	asm_8(a, op);
+	asm_8(a, ((unsigned)reg & 7) << 3 | 5);
+	asm_32(a, 0);
+	return a->p - 4;
+}
 static inline void asm_fix(struct asm_buf *a, uint8_t *at, const uint8_t *target)
 {
 	int32_t distance = (int32_t)(target - (at + 4));

@@ -159,11 +159,21 @@ static void emit_slow(struct asm_buf *a, struct jit *j, enum jit_slow slow, bool
 	asm_ret(a);
 }
 
+static void emit_leave_cell(struct asm_buf *a, struct jit *j)
+{
+	j->leave_cell = a->p;
+	asm_store(a, 8, HEAD_MEM(exec.link), RDX);
+	asm_store(a, 8, HEAD_MEM(pc), RAX);
+	asm_mov_imm(a, RAX, INTERP_MISS);
+	asm_jmp_to(a, j->leave);
+}
+
 void jit_emit_common(struct jit *j)
 {
 	struct asm_buf a = {j->write, j->write, j->write + 16384, false};
 	emit_leave(&a, j);
 	emit_leave_link(&a, j);
+	emit_leave_cell(&a, j);
 	emit_slow_failed(&a, j);
 	gen_look_up_code(&a, j);
 	emit_enter(&a, j);
@@ -251,7 +261,8 @@ static unsigned count_edges(const struct gen *g)
 {
 	unsigned edges = 0;
 	for (unsigned n = 0; n < g->stub_count; n++)
-		edges += g->stubs[n].kind == STUB_EDGE || g->stubs[n].kind == STUB_EDGE_BACK;
+		edges += g->stubs[n].kind == STUB_EDGE || g->stubs[n].kind == STUB_EDGE_BACK ||
+			 g->stubs[n].kind == STUB_CELL;
 	return edges;
 }
 

@@ -178,6 +178,14 @@ static void indirect(struct gen *g)
 		asm_fix(&g->a, no[n], g->j->other_way);
 }
 
+static struct jit_link *next_link(struct gen *g)
+{
+	if (g->link_count < g->link_cap)
+		return &g->links[g->link_count++];
+	g->refused = true; /* they were counted before */
+	return NULL;
+}
+
 /* --- calls and returns ---
  * A guest's call is a host's call, its return a host's return, which the host predicts. What is
  * behind the call compares where the guest wanted to go. When that is elsewhere (longjmp, another
@@ -209,6 +217,61 @@ static void returned(struct gen *g, uint64_t pc)
 	leave_to(g, pc);
 }
 
+static void call_looked_up(struct gen *g)
+{
+	uint8_t *no[2];
+	look_up(&g->a, g->j, BY_CALL, no);
+	for (unsigned n = 0; n < 2; n++)
+		gen_stub(g, STUB_CALL, no[n])->back = g->a.p;
+}
+
+/* An inline cache, of the first address that it comes to. Only in flat code, where all code goes
+ * together: nothing else of the jump table's context need be compared. */
+static void by_cell(struct gen *g, enum transfer how)
+{
+	uint8_t *pc = asm_rip(&g->a, 8, 0x3b, RAX);
+	uint8_t *other = asm_jcc(&g->a, CC_NE);
+	uint8_t *code = asm_rip(&g->a, 4, 0xff, how);
+	struct gen_stub *s = gen_stub(g, STUB_CELL, other);
+	s->cell[0] = pc;
+	s->cell[1] = code;
+	s->back = how == BY_CALL ? g->a.p : NULL;
+}
+
+/* What a cell does not know, the jump table does. */
+static void cell_stub(struct gen *g, const struct gen_stub *s)
+{
+	struct jit_link *link = next_link(g);
+	if (!link)
+		return;
+	uint8_t *first = asm_rip(&g->a, 8, 0x8b, RCX), *no[2];
+	asm_test(&g->a, 8, RCX, RCX);
+	uint8_t *set = asm_jcc_short(&g->a, CC_NE);
+	const void *leave = jit_executable(g->j, g->a.p);
+	asm_mov_imm(&g->a, RDX, (uintptr_t)link);
+	asm_jmp_to(&g->a, g->j->leave_cell);
+	asm_fix_short(&g->a, set, g->a.p);
+	look_up(&g->a, g->j, s->back ? BY_CALL : BY_JMP, no);
+	if (s->back) {
+		asm_jmp_to(&g->a, s->back);
+		for (unsigned n = 0; n < 2; n++)
+			asm_fix(&g->a, no[n], g->a.p);
+		asm_fix(&g->a, asm_call(&g->a), g->j->other_way);
+		asm_jmp_to(&g->a, s->back);
+	} else {
+		for (unsigned n = 0; n < 2; n++)
+			asm_fix(&g->a, no[n], g->j->other_way);
+	}
+	while ((uintptr_t)g->a.p % sizeof(uint64_t))
+		asm_8(&g->a, 0xcc);
+	asm_fix(&g->a, first, g->a.p);
+	asm_fix(&g->a, s->cell[0], g->a.p);
+	asm_fix(&g->a, s->cell[1], g->a.p + sizeof(uint64_t));
+	link->cell = (uint64_t *)(void *)g->a.p;
+	asm_64(&g->a, 0);
+	asm_64(&g->a, (uintptr_t)leave); /* the guest may go to 0 */
+}
+
 static void call(struct gen *g, const struct ir_ins *i)
 {
 	if (gen_is_const(g, i->a)) {
@@ -219,10 +282,10 @@ static void call(struct gen *g, const struct ir_ins *i)
 	} else {
 		target_to_rax(g, i->a);
 		check_call(g, STUB_ATTENTION_RAX, 0);
-		uint8_t *no[2];
-		look_up(&g->a, g->j, BY_CALL, no);
-		for (unsigned n = 0; n < 2; n++)
-			gen_stub(g, STUB_CALL, no[n])->back = g->a.p;
+		if (g->j->flat)
+			by_cell(g, BY_CALL);
+		else
+			call_looked_up(g);
 	}
 	returned(g, i->imm);
 }
@@ -231,6 +294,13 @@ static void leave_with(struct gen *g, enum interp_exit how)
 {
 	asm_mov_imm(&g->a, RAX, (uint64_t)how);
 	asm_jmp_to(&g->a, g->j->leave);
+}
+
+static void steady(struct gen *g)
+{
+	asm_alu_mem_imm(&g->a, 4, ALU_CMP, HEAD_MEM(attention), 0);
+	gen_stub(g, STUB_ATTENTION_RAX, asm_jcc(&g->a, CC_NE));
+	by_cell(g, BY_JMP);
 }
 
 static void trap(struct gen *g, const struct ir_ins *i)
@@ -274,6 +344,8 @@ void gen_end(struct gen *g, ir_ref r)
 			target_to_rax(g, i->a);
 			if (i->aux == IR_JUMP_RETURN)
 				asm_ret(&g->a);
+			else if (i->aux == IR_JUMP_STEADY && g->j->flat)
+				steady(g);
 			else
 				indirect(g);
 		}
@@ -376,12 +448,9 @@ static void leave_link(struct gen *g)
 
 static void edge_stub(struct gen *g, const struct gen_stub *s)
 {
-	if (g->link_count == g->link_cap) {
-		g->refused = true; /* counted before */
+	struct jit_link *link = next_link(g);
+	if (!link)
 		return;
-	}
-	unsigned number = g->link_count++;
-	struct jit_link *link = &g->links[number];
 	*link = (struct jit_link){.pc = s->pc, .jump = s->from};
 	if (s->kind == STUB_EDGE_BACK) {
 		asm_alu_mem_imm(&g->a, 4, ALU_CMP, HEAD_MEM(attention), 0);
@@ -391,7 +460,7 @@ static void edge_stub(struct gen *g, const struct gen_stub *s)
 		asm_fix(&g->a, link->jump, g->a.p);
 		asm_fix_short(&g->a, wanted, g->a.p);
 	}
-	asm_mov_imm_flags(&g->a, RAX, number * sizeof(*link));
+	asm_mov_imm_flags(&g->a, RAX, (size_t)(link - g->links) * sizeof(*link));
 	if (g->leave_link)
 		asm_jmp_to(&g->a, g->leave_link);
 	else
@@ -442,6 +511,9 @@ void gen_stubs(struct gen *g)
 			break;
 		case STUB_FAR:
 			far_stub(g, s);
+			break;
+		case STUB_CELL:
+			cell_stub(g, s);
 			break;
 		case STUB_CALL:
 			asm_fix(&g->a, asm_call(&g->a), g->j->other_way);

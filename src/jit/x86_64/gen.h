@@ -46,6 +46,7 @@ enum gen_stub_kind {
 	STUB_EDGE,	    /* leaves by a link */
 	STUB_EDGE_BACK,	    /* looks at attention, then leaves by a link */
 	STUB_FAR,	    /* leaves through the jump table, target constant */
+	STUB_CELL,	    /* a jump by a cell: jit_link.cell */
 	STUB_CALL,	    /* calls what is in the other way of the jump table */
 	STUB_ATTENTION,	    /* leaves at pc */
 	STUB_ATTENTION_RAX, /* leaves at the address in rax */
@@ -62,8 +63,9 @@ struct gen_stub {
 	bool arg_fp[3];
 	int32_t disp, imm;
 	uint32_t info, fp_info;
-	uint8_t *from; /* the jump to it */
-	uint8_t *back; /* where it returns */
+	uint8_t *from;	  /* the jump to it */
+	uint8_t *back;	  /* where it returns */
+	uint8_t *cell[2]; /* distances to the halves of the cell */
 	uint64_t pc;
 };
 

@@ -124,6 +124,39 @@ static void interrupted(void)
 	printf("%u wrong\n", bad);
 }
 
+/* --- a pointer that leads here and there, and to nothing --- */
+static uint64_t here(uint64_t n)
+{
+	return n + 1;
+}
+static uint64_t there(uint64_t n)
+{
+	return 3 * n;
+}
+static uint64_t (*volatile pointer)(uint64_t);
+APART static uint64_t through(uint64_t n)
+{
+	return pointer(n) ^ 5;
+}
+static void nowhere(int s)
+{
+	siglongjmp(away, 1);
+}
+static void pointers(void)
+{
+	volatile uint64_t r = 0, refused = 0;
+	signal(SIGSEGV, nowhere);
+	for (volatile unsigned n = 0; n < 3000; n++) {
+		if (sigsetjmp(away, 1)) {
+			refused++;
+			continue;
+		}
+		pointer = n % 7 == 3 ? NULL : n < 500 || n % 11 ? here : there;
+		r = through(r);
+	}
+	printf("%lu, %lu refused\n", r, refused);
+}
+
 /* Each function calls the next one twice: nothing goes back, and it lasts for years. */
 __asm__(".macro twice from, to\n"
 	"f\\from: addi sp, sp, -16\n sd ra, 0(sp)\n call f\\to\n call f\\to\n"
@@ -150,6 +183,7 @@ int main(void)
 		printf("%lu\n", caught(depth, 40 + depth));
 	coroutines();
 	interrupted();
+	pointers();
 	fflush(stdout);
 	struct itimerval soon = {{0, 0}, {0, 200000}};
 	signal(SIGALRM, stop);
