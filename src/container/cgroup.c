@@ -200,9 +200,11 @@ static int make_dir(struct cgroup_dir *d, struct error *err)
 	return 0;
 }
 
-int cgroup_make(struct cgroup *cg, struct error *err)
+int cgroup_make(struct cgroup *cg, bool v2, struct error *err)
 {
 	vec_for_each (d, &cg->dirs) {
+		if (v2 != !*d->controllers)
+			continue;
 		int r = make_dir(d, err);
 		if (r < 0)
 			return error_wrap(err, r, "cgroup");

@@ -29,8 +29,8 @@ struct cgroup {
 /* Where the directories of `path` will be; nothing is made. A path that begins with "/" counts from
  * the top of each hierarchy that we see, any other from our own group. */
 int cgroup_locate(struct cgroup *cg, const char *path, struct error *err);
-/* Makes them with their parents, and opens them. */
-int cgroup_make(struct cgroup *cg, struct error *err);
+/* Makes them with their parents, and opens them: the one of v2, or those of v1. */
+int cgroup_make(struct cgroup *cg, bool v2, struct error *err);
 /* Opens those that are there. */
 int cgroup_open(struct cgroup *cg, struct error *err);
 void cgroup_done(struct cgroup *cg);

@@ -57,13 +57,33 @@ void channel_fail(int fd, int code, const struct error *e)
 	channel_send(fd, text, used, NULL, 0, NULL);
 }
 
-/* The first byte, 0 at the end; an error of the other side is in *err. */
-static int receive(int fd, struct error *err)
+static ssize_t receive_fds(int fd, char *text, size_t bytes, int *fds, int *n_fds)
+{
+	union {
+		char bytes[CMSG_SPACE(sizeof(int) * CHANNEL_FDS_MAX)];
+		struct cmsghdr align;
+	} control;
+	struct iovec iov = {text, bytes};
+	struct msghdr m = {.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = fds ? control.bytes : NULL,
+		.msg_controllen = fds ? sizeof(control) : 0};
+	ssize_t n;
+	while ((n = recvmsg(fd, &m, MSG_CMSG_CLOEXEC)) < 0 && errno == EINTR)
+		;
+	struct cmsghdr *c = n >= 0 && fds ? CMSG_FIRSTHDR(&m) : NULL;
+	if (c && c->cmsg_type == SCM_RIGHTS) {
+		*n_fds = (int)((c->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+		memcpy(fds, CMSG_DATA(c), sizeof(int) * (size_t)*n_fds);
+	}
+	return n;
+}
+
+/* The first byte, 0 at the end; an error of the other side is in *err. fds may be NULL. */
+static int receive(int fd, int *fds, int *n_fds, struct error *err)
 {
 	char text[CHANNEL_BYTES_MAX + 1];
-	ssize_t n;
-	while ((n = recv(fd, text, sizeof(text) - 1, 0)) < 0 && errno == EINTR)
-		;
+	ssize_t n = receive_fds(fd, text, sizeof(text) - 1, fds, n_fds);
 	if (n < 0 && errno != ECONNRESET)
 		return error_errno(err, errno, "receive");
 	if (n <= 0)
@@ -80,16 +100,21 @@ static int receive(int fd, struct error *err)
 	return code < 0 ? code : -EIO;
 }
 
-int channel_expect(int fd, char what, struct error *err)
+int channel_expect_fds(int fd, char what, int *fds, int *n, struct error *err)
 {
-	int r = receive(fd, err);
+	int r = receive(fd, fds, n, err);
 	if (r < 0 || r == what)
 		return r < 0 ? r : 0;
 	return error_set(err, EPIPE, "the other process has ended unexpectedly");
 }
 
+int channel_expect(int fd, char what, struct error *err)
+{
+	return channel_expect_fds(fd, what, NULL, NULL, err);
+}
+
 int channel_end(int fd, struct error *err)
 {
-	int r = receive(fd, err);
+	int r = receive(fd, NULL, NULL, err);
 	return r < 0 ? r : 0;
 }

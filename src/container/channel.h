@@ -6,7 +6,7 @@
 
 #include "base/error.h"
 
-enum { CHANNEL_FDS_MAX = 4, CHANNEL_BYTES_MAX = 4096 };
+enum { CHANNEL_FDS_MAX = 64, CHANNEL_BYTES_MAX = 4096 };
 
 /* Two ends of one channel. */
 int channel_pair(int fds[2], struct error *err);
@@ -18,6 +18,8 @@ int channel_tell(int fd, char what, struct error *err);
 void channel_fail(int fd, int code, const struct error *e);
 /* Waits for `what`. The other side's error becomes *err; its end is -EPIPE. */
 int channel_expect(int fd, char what, struct error *err);
+/* The same, with the descriptors that come along: *n of at most CHANNEL_FDS_MAX. */
+int channel_expect_fds(int fd, char what, int *fds, int *n, struct error *err);
 /* Waits for the end: 0, or the other side's error. */
 int channel_end(int fd, struct error *err);
 

@@ -26,6 +26,12 @@ static bool is_new(const struct launch *l, enum namespace_kind k)
 	return l->spec->namespaces[k].listed && !l->spec->namespaces[k].path;
 }
 
+/* One birth, seen from the new process. */
+struct init {
+	struct launch *l;
+	int channel;
+};
+
 static int join_rest(struct launch *l, struct error *err)
 {
 	for (int k = NAMESPACE_PID; k < NAMESPACES; k++)
@@ -95,14 +101,28 @@ static int set_names(const struct spec *s, struct error *err)
 	return 0;
 }
 
+/* Into the control groups, as soon as they are there, and the namespace that begins with them. */
+static int enter_groups(void *opaque, struct error *err)
+{
+	struct init *in = opaque;
+	int entries[CHANNEL_FDS_MAX], n = 0;
+	if (in->l->grouped)
+		return 0;
+	int r = channel_expect_fds(in->channel, 'C', entries, &n, err);
+	if (r == 0)
+		r = cgroup_enter(entries, n, err);
+	for (int i = 0; i < n; i++)
+		close(entries[i]);
+	if (r == 0 && is_new(in->l, NAMESPACE_CGROUP) && unshare(CLONE_NEWCGROUP) < 0)
+		r = error_errno(err, errno, "cgroup namespace");
+	in->l->grouped = true;
+	return r;
+}
+
 /* In the namespaces, before the tree is built. */
 static int settle(struct launch *l, struct error *err)
 {
-	int r = cgroup_enter(l->entries, l->n_entries, err);
-	if (r == 0)
-		r = join_rest(l, err);
-	if (r == 0 && is_new(l, NAMESPACE_CGROUP) && unshare(CLONE_NEWCGROUP) < 0)
-		r = error_errno(err, errno, "cgroup namespace");
+	int r = join_rest(l, err);
 	if (r < 0)
 		return r;
 	/* In a user namespace: what we make belongs to its root. */
@@ -138,6 +158,7 @@ static pid_t own_pid(const struct launch *l)
 
 static int build(struct launch *l, int channel, pid_t pid, int *terminal, struct error *err)
 {
+	struct init in = {l, channel};
 	const struct spec *s = l->spec;
 	int r = channel_expect(channel, 'M', err);
 	if (r == 0)
@@ -145,13 +166,15 @@ static int build(struct launch *l, int channel, pid_t pid, int *terminal, struct
 	if (r == 0 && l->open_inside)
 		r = rootfs_open(&l->rootfs, l->root, err);
 	if (r == 0)
-		r = rootfs_build(&l->rootfs, err);
+		r = rootfs_build(&l->rootfs, enter_groups, &in, err);
+	if (r == 0)
+		r = enter_groups(&in, err);
 	if (r == 0)
 		r = write_sysctl(l, err);
 	if (r == 0)
 		r = channel_tell(channel, 'H', err);
 	if (r == 0)
-		r = channel_expect(channel, 'h', err);
+		r = channel_expect(channel, 'G', err);
 	if (r == 0)
 		r = container_hooks(l, HOOK_CREATE_CONTAINER, pid, "creating", err);
 	if (r == 0)
@@ -222,10 +245,6 @@ _Noreturn void init_main(struct launch *l, int channel)
 		r = exposure_end(l->proc, &err);
 	if (r == 0)
 		r = finish(l, &program, &err);
-	if (r == 0)
-		r = channel_tell(channel, 'B', &err);
-	if (r == 0)
-		r = channel_expect(channel, 'G', &err);
 	prctl(PR_SET_PDEATHSIG, 0);
 	/* A directory of the host that stayed open would be a way out through /proc/self/fd. */
 	const int keep[] = {l->listener, l->filter, l->agent, channel};

@@ -21,14 +21,11 @@ void launch_done(struct launch *l)
 	rootfs_done(&l->rootfs);
 	for (int k = 0; k < NAMESPACES; k++)
 		cleanup_close_fd(&l->joins[k]);
-	for (int i = 0; i < l->n_entries; i++)
-		close(l->entries[i]);
 	int *const fds[] = {&l->proc, &l->filter, &l->agent, &l->channel};
 	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
 		cleanup_close_fd(fds[i]);
 		*fds[i] = -1;
 	}
-	l->n_entries = 0;
 	for (int k = 0; k < NAMESPACES; k++)
 		l->joins[k] = -1;
 }
@@ -54,10 +51,6 @@ static int open_all(struct launch *l, struct error *err)
 	}
 	if (r < 0)
 		return r;
-	r = cgroup_entries(l->cgroup, l->entries, ARRAY_SIZE(l->entries), err);
-	if (r < 0)
-		return r;
-	l->n_entries = r;
 	return process_open_filter(s->seccomp, &l->filter, &l->agent, err);
 }
 
@@ -169,13 +162,12 @@ static int birth(struct launch *l, int channel, struct error *err)
 	return r;
 }
 
-/* What the new process cannot do itself. */
-static int serve(struct launch *l, struct error *err)
+/* ID maps of the process and of mounts: it waits for them. */
+static int map_ids(struct launch *l, struct error *err)
 {
 	const struct spec *s = l->spec;
-	bool new_user = s->namespaces[NAMESPACE_USER].listed && !s->namespaces[NAMESPACE_USER].path;
-	int r = process_oom_score(s->process, l->proc, l->pid, err);
-	if (r == 0 && new_user)
+	int r = 0;
+	if (s->namespaces[NAMESPACE_USER].listed && !s->namespaces[NAMESPACE_USER].path)
 		r = userns_write_maps(l->pid, &s->uids, &s->gids, err);
 	if (r == 0 && rootfs_has_idmap(&l->rootfs)) {
 		char path[48];
@@ -185,8 +177,33 @@ static int serve(struct launch *l, struct error *err)
 					 : -1;
 		r = rootfs_idmap(&l->rootfs, fd, err);
 	}
+	return r < 0 ? r : channel_tell(l->channel, 'M', err);
+}
+
+static int make_groups(struct launch *l, struct error *err)
+{
+	int entries[CHANNEL_FDS_MAX], n = 0;
+	int r = l->groups(l->opaque, err);
 	if (r == 0)
-		r = channel_tell(l->channel, 'M', err);
+		r = n = cgroup_entries(l->cgroup, entries, ARRAY_SIZE(entries), err);
+	if (r >= 0)
+		r = channel_send(l->channel, "C", 1, entries, (size_t)n, err);
+	for (int i = 0; i < n; i++)
+		close(entries[i]);
+	return r;
+}
+
+/* What the new process cannot do itself. */
+static int serve(struct launch *l, struct error *err)
+{
+	const struct spec *s = l->spec;
+	int r = map_ids(l, err);
+	if (r == 0)
+		r = make_groups(l, err);
+	if (r == 0)
+		r = l->born(l->opaque, l->pid, err);
+	if (r == 0)
+		r = process_oom_score(s->process, l->proc, l->pid, err);
 	if (r == 0 && s->seccomp)
 		r = (int)MIN(filter_compile(s->seccomp, l->filter, err), 0);
 	if (r == 0)
@@ -198,12 +215,6 @@ static int serve(struct launch *l, struct error *err)
 			r = hooks_run(s, HOOK_CREATE_RUNTIME, state, err);
 	}
 	if (r == 0)
-		r = channel_tell(l->channel, 'h', err);
-	if (r == 0)
-		r = channel_expect(l->channel, 'B', err);
-	if (r == 0)
-		r = l->born(l->opaque, l->pid, err);
-	if (r == 0)
 		r = channel_tell(l->channel, 'G', err);
 	return r == 0 ? channel_expect(l->channel, 'R', err) : r;
 }
@@ -213,7 +224,7 @@ int launch_create(struct launch *l, struct error *err)
 	int pair[2];
 	l->rootfs = ROOTFS_INIT;
 	l->proc = l->filter = l->agent = l->channel = -1;
-	l->n_entries = 0;
+	l->grouped = false;
 	l->pid = -1;
 	for (int k = 0; k < NAMESPACES; k++) {
 		l->joins[k] = -1;

@@ -15,7 +15,7 @@
 struct launch {
 	const struct spec *spec; /* with a process */
 	const char *root;	 /* absolute path on the host */
-	struct cgroup *cgroup;	 /* made and limited */
+	struct cgroup *cgroup;	 /* located; the directory of v2 made */
 	int console_socket;	 /* connected; -1 without a terminal */
 	int listener;		 /* a listening socket of packets, through which start comes; -1:
 				    launch_start() */
@@ -24,7 +24,9 @@ struct launch {
 	/* JSON of the container's state, for hooks; the caller frees it. Called in both processes.
 	 */
 	char *(*state)(void *opaque, pid_t pid, const char *status);
-	/* The process is there and will wait: from here on it outlives us. */
+	/* Makes and limits the control groups, while the process builds its tree. */
+	int (*groups)(void *opaque, struct error *err);
+	/* The process is there: written down before it can outlive us. */
 	int (*born)(void *opaque, pid_t pid, struct error *err);
 	/* What a seccomp agent is told with its descriptor; the caller frees it. */
 	char *(*agent_state)(void *opaque, pid_t pid);
@@ -41,7 +43,7 @@ struct launch {
 	int filter;			/* memory file of the seccomp program, -1: none */
 	int agent;			/* connected to the seccomp agent, -1: none */
 	int joins[NAMESPACES];		/* namespaces of others, -1: none */
-	int entries[64], n_entries;	/* of the v1 cgroups */
+	bool grouped;			/* the process is in its control groups */
 	bool joined_before[NAMESPACES]; /* by the process that clones */
 };
 

@@ -102,7 +102,8 @@ static int put_cgroups(struct rootfs *r, const struct spec_mount *m, int target,
 	}
 	int rc = cg->v2_only ? 0 : mount_put(tree, target, err);
 	vec_for_each (d, &cg->dirs) {
-		if (rc < 0 || d->missing)
+		/* Not made where nothing is delegated to us. */
+		if (rc < 0 || access(d->path, F_OK) < 0)
 			continue;
 		int one _close_ = mount_clone(AT_FDCWD, d->path, false, err);
 		if (one < 0)
@@ -161,6 +162,11 @@ static int make_mount(struct rootfs *r, const struct spec_mount *m, int target, 
 	return rc < 0 ? rc : TAKE_FD(fd);
 }
 
+static bool is_cgroup(const struct spec_mount *m)
+{
+	return !m->bind && (!strcmp(m->type, "cgroup") || !strcmp(m->type, "cgroup2"));
+}
+
 static int put_mount(struct rootfs *r, size_t i, struct error *err)
 {
 	const struct spec_mount *m = &r->spec->mounts[i];
@@ -174,7 +180,7 @@ static int put_mount(struct rootfs *r, size_t i, struct error *err)
 	int target _close_ = mount_target(r->root, m->destination, make, !kernel, err);
 	if (target < 0)
 		return target;
-	if (!m->bind && (!strcmp(m->type, "cgroup") || !strcmp(m->type, "cgroup2")))
+	if (is_cgroup(m))
 		return put_cgroups(r, m, target, err);
 	int mount _close_ = m->bind ? TAKE_FD(r->sources[i]) : make_mount(r, m, target, err);
 	if (mount < 0)
@@ -259,7 +265,8 @@ static int put_dev(struct rootfs *r, struct error *err)
 	return 0;
 }
 
-int rootfs_build(struct rootfs *r, struct error *err)
+int rootfs_build(struct rootfs *r, int (*groups)(void *opaque, struct error *err), void *opaque,
+	struct error *err)
 {
 	/* Our copies of the host's mounts: what we do is not for the host to see. The root itself
 	 * must be private for pivot_root(2). */
@@ -273,7 +280,9 @@ int rootfs_build(struct rootfs *r, struct error *err)
 	if (move_mount(r->root, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH) < 0)
 		return error_errno(err, errno, "attach the root");
 	for (size_t i = 0; i < r->spec->n_mounts; i++) {
-		int rc = put_mount(r, i, err);
+		int rc = is_cgroup(&r->spec->mounts[i]) ? groups(opaque, err) : 0;
+		if (rc == 0)
+			rc = put_mount(r, i, err);
 		if (rc < 0)
 			return error_wrap(err, rc, "mount %s", r->spec->mounts[i].destination);
 	}

@@ -28,7 +28,9 @@ bool rootfs_has_idmap(const struct rootfs *r);
 void rootfs_done(struct rootfs *r);
 
 /* In the container's mount namespace, before and after the createContainer hooks. */
-int rootfs_build(struct rootfs *r, struct error *err);
+/* groups: called before the first mount that shows the control groups; they may come late. */
+int rootfs_build(struct rootfs *r, int (*groups)(void *opaque, struct error *err), void *opaque,
+	struct error *err);
 int rootfs_enter(struct rootfs *r, bool no_pivot, struct error *err);
 /* In the container: masked and read-only paths, the root's own options. */
 int rootfs_seal(struct rootfs *r, struct error *err);

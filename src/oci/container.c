@@ -119,7 +119,7 @@ static int check_options(
 	return 0;
 }
 
-static int make_cgroup(struct state *s, struct error *err)
+static int locate_cgroup(struct state *s, struct error *err)
 {
 	/* Beside all others; below ourselves where only that is delegated to us. */
 	char *own _free_ = xasprintf("%sstrata-%s", geteuid() == 0 ? "/" : "", s->id);
@@ -128,8 +128,13 @@ static int make_cgroup(struct state *s, struct error *err)
 	/* Written down first: whoever comes after us can remove what we have made. */
 	if (r == 0)
 		r = state_save(s, err);
-	if (r == 0)
-		r = cgroup_make(&s->cgroup, err);
+	return r < 0 ? r : cgroup_make(&s->cgroup, true, err);
+}
+
+static int make_groups(void *opaque, struct error *err)
+{
+	struct state *s = opaque;
+	int r = cgroup_make(&s->cgroup, false, err);
 	if (r == 0)
 		r = cgroup_allow_devices(&s->cgroup, &s->spec->resources, err);
 	if (r == 0)
@@ -163,7 +168,7 @@ static int create(struct container *c, const struct create_options *o, int conso
 	if (r == 0)
 		r = check_options(c, o, console, err);
 	if (r == 0)
-		r = make_cgroup(s, err);
+		r = locate_cgroup(s, err);
 	if (r < 0)
 		return r;
 	l->spec = s->spec;
@@ -174,6 +179,7 @@ static int create(struct container *c, const struct create_options *o, int conso
 	l->new_keyring = !o->no_new_keyring;
 	l->state = hook_state;
 	l->agent_state = agent_state;
+	l->groups = make_groups;
 	l->born = born;
 	l->opaque = s;
 	l->console_socket = console;
