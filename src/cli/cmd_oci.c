@@ -25,7 +25,7 @@ static int run(struct cli *cli, const void *values, char **operands, size_t n)
 }
 
 static const struct example examples[] = {
-	{"strata oci -- run --bundle . web", "the container of the bundle in this directory"},
+	{"strata oci run --bundle . web", "the container of the bundle in this directory"},
 	{"podman --runtime /usr/local/libexec/strata/strata-oci run …",
 		"an engine takes the program's path"},
 };
@@ -37,7 +37,8 @@ const struct command cmd_oci = {
 	.description =
 		"Runs strata-oci, which has the command line of an OCI runtime: create, start, "
 		"run, "
-		"state, exec, ps, list, kill, pause, resume, update, delete; `strata oci -- "
+		"state, exec, kill, delete, list, ps, pause, resume, update, events, spec, "
+		"features; `strata oci -- "
 		"--help` lists them. Options "
 		"before the command go after --.",
 	.examples = examples,

@@ -13,50 +13,6 @@ int channel_pair(int fds[2], struct error *err)
 	return 0;
 }
 
-int channel_send(int fd, const void *bytes, size_t len, const int *fds, size_t n, struct error *err)
-{
-	union {
-		char bytes[CMSG_SPACE(sizeof(int) * CHANNEL_FDS_MAX)];
-		struct cmsghdr align;
-	} control = {0};
-	struct iovec iov = {(void *)(uintptr_t)bytes, len};
-	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
-	if (n) {
-		m.msg_control = control.bytes;
-		m.msg_controllen = CMSG_SPACE(sizeof(int) * n);
-		struct cmsghdr *c = CMSG_FIRSTHDR(&m);
-		*c = (struct cmsghdr){.cmsg_level = SOL_SOCKET,
-			.cmsg_type = SCM_RIGHTS,
-			.cmsg_len = CMSG_LEN(sizeof(int) * n)};
-		memcpy(CMSG_DATA(c), fds, sizeof(int) * n);
-	}
-	while (sendmsg(fd, &m, MSG_NOSIGNAL) < 0)
-		if (errno != EINTR)
-			return error_errno(err, errno, "send");
-	return 0;
-}
-
-int channel_tell(int fd, char what, struct error *err)
-{
-	return channel_send(fd, &what, 1, NULL, 0, err);
-}
-
-void channel_fail(int fd, int code, const struct error *e)
-{
-	char text[CHANNEL_BYTES_MAX] = {FAILED};
-	size_t used = 1;
-	memcpy(text + used, &code, sizeof(code));
-	used += sizeof(code);
-	const char *parts[] = {e->remedy ? e->remedy : "", e->message ? e->message : "failed"};
-	for (size_t i = 0; i < 2; i++) {
-		size_t n = strnlen(parts[i], (sizeof(text) - 16) / 2);
-		memcpy(text + used, parts[i], n);
-		used += n;
-		text[used++] = 0;
-	}
-	channel_send(fd, text, used, NULL, 0, NULL);
-}
-
 static ssize_t receive_fds(int fd, char *text, size_t bytes, int *fds, int *n_fds)
 {
 	union {
@@ -69,8 +25,12 @@ static ssize_t receive_fds(int fd, char *text, size_t bytes, int *fds, int *n_fd
 		.msg_control = fds ? control.bytes : NULL,
 		.msg_controllen = fds ? sizeof(control) : 0};
 	ssize_t n;
-	while ((n = recvmsg(fd, &m, MSG_CMSG_CLOEXEC)) < 0 && errno == EINTR)
-		;
+	bool reset = false;
+	/* ECONNRESET: the other side has ended without reading all, and what it said comes after.
+	 */
+	while ((n = recvmsg(fd, &m, MSG_CMSG_CLOEXEC)) < 0 &&
+		(errno == EINTR || (errno == ECONNRESET && !reset)))
+		reset |= errno == ECONNRESET;
 	struct cmsghdr *c = n >= 0 && fds ? CMSG_FIRSTHDR(&m) : NULL;
 	if (c && c->cmsg_type == SCM_RIGHTS) {
 		*n_fds = (int)((c->cmsg_len - CMSG_LEN(0)) / sizeof(int));
@@ -98,6 +58,55 @@ static int receive(int fd, int *fds, int *n_fds, struct error *err)
 	if (*remedy)
 		error_remedy(err, "%s", remedy);
 	return code < 0 ? code : -EIO;
+}
+
+int channel_send(int fd, const void *bytes, size_t len, const int *fds, size_t n, struct error *err)
+{
+	union {
+		char bytes[CMSG_SPACE(sizeof(int) * CHANNEL_FDS_MAX)];
+		struct cmsghdr align;
+	} control = {0};
+	struct iovec iov = {(void *)(uintptr_t)bytes, len};
+	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
+	if (n) {
+		m.msg_control = control.bytes;
+		m.msg_controllen = CMSG_SPACE(sizeof(int) * n);
+		struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+		*c = (struct cmsghdr){.cmsg_level = SOL_SOCKET,
+			.cmsg_type = SCM_RIGHTS,
+			.cmsg_len = CMSG_LEN(sizeof(int) * n)};
+		memcpy(CMSG_DATA(c), fds, sizeof(int) * n);
+	}
+	while (sendmsg(fd, &m, MSG_NOSIGNAL) < 0) {
+		if (errno == EINTR)
+			continue;
+		int code = errno;
+		/* It has ended: why may still be there to read. */
+		int r = receive(fd, NULL, NULL, err);
+		return r < 0 && err && err->message ? r : error_errno(err, code, "send");
+	}
+	return 0;
+}
+
+int channel_tell(int fd, char what, struct error *err)
+{
+	return channel_send(fd, &what, 1, NULL, 0, err);
+}
+
+void channel_fail(int fd, int code, const struct error *e)
+{
+	char text[CHANNEL_BYTES_MAX] = {FAILED};
+	size_t used = 1;
+	memcpy(text + used, &code, sizeof(code));
+	used += sizeof(code);
+	const char *parts[] = {e->remedy ? e->remedy : "", e->message ? e->message : "failed"};
+	for (size_t i = 0; i < 2; i++) {
+		size_t n = strnlen(parts[i], (sizeof(text) - 16) / 2);
+		memcpy(text + used, parts[i], n);
+		used += n;
+		text[used++] = 0;
+	}
+	channel_send(fd, text, used, NULL, 0, NULL);
 }
 
 int channel_expect_fds(int fd, char what, int *fds, int *n, struct error *err)

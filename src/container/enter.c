@@ -161,7 +161,7 @@ static int serve(struct entering *in, struct error *err)
 	const struct enter *e = in->e;
 	int r = process_oom_score(e->process, in->proc, e->pid, err);
 	if (r == 0 && e->seccomp)
-		r = (int)MIN(filter_compile(e->seccomp, in->filter, err), 0);
+		r = (int)MIN(filter_compile(e->seccomp, e->filter_cache, in->filter, err), 0);
 	return r == 0 ? channel_expect(in->channel, 'R', err) : r;
 }
 

@@ -205,7 +205,7 @@ static int serve(struct launch *l, struct error *err)
 	if (r == 0)
 		r = process_oom_score(s->process, l->proc, l->pid, err);
 	if (r == 0 && s->seccomp)
-		r = (int)MIN(filter_compile(s->seccomp, l->filter, err), 0);
+		r = (int)MIN(filter_compile(s->seccomp, l->filter_cache, l->filter, err), 0);
 	if (r == 0)
 		r = channel_expect(l->channel, 'H', err);
 	if (r == 0 && s->n_hooks[HOOK_PRESTART] + s->n_hooks[HOOK_CREATE_RUNTIME]) {

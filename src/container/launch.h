@@ -19,6 +19,7 @@ struct launch {
 	int console_socket;	 /* connected; -1 without a terminal */
 	int listener;		 /* a listening socket of packets, through which start comes; -1:
 				    launch_start() */
+	int filter_cache;	 /* directory, or -1: filter.h */
 	unsigned preserve_fds;	 /* descriptors from 3 on that the program gets */
 	bool no_pivot, new_keyring;
 	/* JSON of the container's state, for hooks; the caller frees it. Called in both processes.

@@ -16,14 +16,14 @@
 
 void rootfs_done(struct rootfs *r)
 {
-	if (r->root >= 0)
-		close(r->root);
+	cleanup_close_fd(&r->root);
+	cleanup_close_fd(&r->null);
 	for (size_t i = 0; r->sources && i < r->spec->n_mounts; i++)
 		if (r->sources[i] >= 0)
 			close(r->sources[i]);
 	free(r->sources);
 	r->sources = NULL;
-	r->root = -1;
+	r->root = r->null = -1;
 }
 
 /* Mounts made later on the host come into the container only when it was asked for. */
@@ -132,6 +132,25 @@ static int put_cgroups(struct rootfs *r, const struct spec_mount *m, int target,
 	return rc;
 }
 
+/* Where device nodes are made: it becomes read-only afterwards. */
+static bool is_dev(const struct spec_mount *m)
+{
+	return !m->bind && !strcmp(m->destination, "/dev");
+}
+
+static int finish_dev(struct rootfs *r, struct error *err)
+{
+	uint64_t ro = 0;
+	for (size_t i = 0; i < r->spec->n_mounts; i++)
+		if (is_dev(&r->spec->mounts[i]))
+			ro = (r->spec->mounts[i].attr_set | r->spec->mounts[i].recursive_set) &
+			     MOUNT_ATTR_RDONLY;
+	if (!ro)
+		return 0;
+	int dev _close_ = mount_target(r->root, "/dev", MAKE_NOTHING, false, err);
+	return dev < 0 ? dev : mount_attributes(dev, ro, 0, false, err);
+}
+
 /* A file system of the container's own, in a form that may be changed until it is put in place. */
 static int make_mount(struct rootfs *r, const struct spec_mount *m, int target, struct error *err)
 {
@@ -141,8 +160,9 @@ static int make_mount(struct rootfs *r, const struct spec_mount *m, int target, 
 	if (label && *label && access("/sys/fs/selinux", F_OK) == 0 && strcmp(m->type, "proc") &&
 		strcmp(m->type, "sysfs"))
 		strbuf_addf(&data, "%scontext=\"%s\"", data.len ? "," : "", label);
-	/* What is copied up must be written first. */
-	uint64_t attr = m->attr_set, late = m->copy_up ? attr & MOUNT_ATTR_RDONLY : 0;
+	/* What is copied up and the mode must be written first. */
+	bool tmpfs = !strcmp(m->type, "tmpfs");
+	uint64_t attr = m->attr_set, late = tmpfs ? attr & MOUNT_ATTR_RDONLY : 0;
 	int fd _close_ = mount_new(
 		m->type, m->source, data.data ? data.data : "", m->sb_set, attr & ~late, err);
 	if (fd < 0)
@@ -150,14 +170,14 @@ static int make_mount(struct rootfs *r, const struct spec_mount *m, int target, 
 	int rc = 0;
 	struct stat st;
 	/* The mode of the directory under it, unless one was given. */
-	if (!strcmp(m->type, "tmpfs") && !strstr(m->data, "mode=") && fstat(target, &st) == 0)
+	if (tmpfs && !strstr(m->data, "mode=") && fstat(target, &st) == 0)
 		rc = fchmodat(fd, ".", st.st_mode & 07777, 0) < 0 ? error_errno(err, errno, "mode")
 								  : 0;
-	if (rc == 0 && m->copy_up && !strcmp(m->type, "tmpfs")) {
+	if (rc == 0 && m->copy_up && tmpfs) {
 		int from _close_ = openat(target, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		rc = from < 0 ? error_errno(err, errno, "copy up") : mount_copy_tree(from, fd, err);
 	}
-	if (rc == 0)
+	if (rc == 0 && !is_dev(m))
 		rc = mount_attributes(fd, late, 0, false, err);
 	return rc < 0 ? rc : TAKE_FD(fd);
 }
@@ -189,7 +209,9 @@ static int put_mount(struct rootfs *r, size_t i, struct error *err)
 	if (m->bind)
 		rc = mount_attributes(mount, m->attr_set, m->attr_clear, false, err);
 	if (rc == 0)
-		rc = mount_attributes(mount, m->recursive_set, m->recursive_clear, true, err);
+		rc = mount_attributes(mount,
+			m->recursive_set & ~(is_dev(m) ? (uint64_t)MOUNT_ATTR_RDONLY : 0),
+			m->recursive_clear, true, err);
 	if (rc == 0)
 		rc = mount_put(mount, target, err);
 	/* A shared mount can only be put where it is attached; the order is that of mount(8). */
@@ -275,6 +297,13 @@ int rootfs_build(struct rootfs *r, int (*groups)(void *opaque, struct error *err
 		return error_errno(err, errno, "make the mounts ours");
 	if (mount(NULL, "/", NULL, MS_PRIVATE, NULL) < 0)
 		return error_errno(err, errno, "make the root ours");
+	if (r->spec->masked && *r->spec->masked) {
+		r->null = mount_clone(AT_FDCWD, "/dev/null", false, err);
+		int rc = r->null < 0 ? r->null
+				     : mount_attributes(r->null, MOUNT_ATTR_RDONLY, 0, false, err);
+		if (rc < 0)
+			return rc;
+	}
 	/* On "/": no path of the host has to be reachable for the container's users. Absolute
 	 * paths still lead below it, to the host's tree. */
 	if (move_mount(r->root, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH) < 0)
@@ -286,7 +315,8 @@ int rootfs_build(struct rootfs *r, int (*groups)(void *opaque, struct error *err
 		if (rc < 0)
 			return error_wrap(err, rc, "mount %s", r->spec->mounts[i].destination);
 	}
-	return put_dev(r, err);
+	int rc = put_dev(r, err);
+	return rc < 0 ? rc : finish_dev(r, err);
 }
 
 int rootfs_enter(struct rootfs *r, bool no_pivot, struct error *err)
@@ -331,35 +361,41 @@ int rootfs_console(int terminal, struct error *err)
 	return target < 0 ? target : mount_put(node, target, err);
 }
 
-/* An empty, read-only directory over what is masked; one for all of them. */
-static int mask(int target, int *empty, struct error *err)
+/* One mount of each for all that is masked: the first is made, the others are copies of it. Over a
+ * file the host's null device, read-only, so that nobody can change its mode there; over a
+ * directory an empty one. */
+struct masks {
+	int file, directory;
+	bool file_used;
+};
+
+static int mask(int target, struct masks *m, struct error *err)
 {
 	struct stat st;
 	if (fstat(target, &st) < 0)
 		return error_errno(err, errno, "stat");
-	if (!S_ISDIR(st.st_mode)) {
-		int null _close_ = mount_clone(AT_FDCWD, "/dev/null", false, err);
-		if (null < 0)
-			return null;
-		/* The image could have anything there. */
-		if (fstat(null, &st) < 0 || !S_ISCHR(st.st_mode) || st.st_rdev != makedev(1, 3))
-			return error_set(
-				err, EINVAL, "the container's /dev/null is something else");
-		return mount_put(null, target, err);
+	bool file = !S_ISDIR(st.st_mode), first = file ? !m->file_used : m->directory < 0;
+	if (!file && first) {
+		m->directory = mount_new("tmpfs", "tmpfs", "size=0k,nr_inodes=2", MS_RDONLY,
+			MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV |
+				MOUNT_ATTR_NOEXEC,
+			err);
+		if (m->directory < 0)
+			return m->directory;
 	}
-	if (*empty >= 0) {
-		int copy _close_ = mount_clone(*empty, "", false, err);
-		return copy < 0 ? copy : mount_put(copy, target, err);
-	}
-	*empty = mount_new("tmpfs", "tmpfs", "size=0k,nr_inodes=2", MS_RDONLY,
-		MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, err);
-	return *empty < 0 ? *empty : mount_put(*empty, target, err);
+	int one = file ? m->file : m->directory;
+	m->file_used |= file;
+	if (first)
+		return mount_put(one, target, err);
+	int copy _close_ = mount_clone(one, "", false, err);
+	return copy < 0 ? copy : mount_put(copy, target, err);
 }
 
 int rootfs_seal(struct rootfs *r, struct error *err)
 {
 	const struct spec *s = r->spec;
-	int root _close_ = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC), empty _close_ = -1, rc = 0;
+	int root _close_ = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC), rc = 0;
+	struct masks masks = {.file = r->null, .directory = -1};
 	for (const char **p = s->readonly; p && *p && rc == 0; p++) {
 		int at _close_ = mount_target(root, *p, MAKE_NOTHING, true, NULL);
 		if (at < 0 && (at == -ENOENT || at == -ENOTDIR))
@@ -377,10 +413,13 @@ int rootfs_seal(struct rootfs *r, struct error *err)
 		int at _close_ = mount_target(root, *p, MAKE_NOTHING, true, NULL);
 		if (at < 0 && (at == -ENOENT || at == -ENOTDIR))
 			continue;
-		rc = at < 0 ? error_errno(err, -at, "open") : mask(at, &empty, err);
-		if (rc < 0)
+		rc = at < 0 ? error_errno(err, -at, "open") : mask(at, &masks, err);
+		if (rc < 0) {
+			cleanup_close_fd(&masks.directory);
 			return error_wrap(err, rc, "masked path %s", *p);
+		}
 	}
+	cleanup_close_fd(&masks.directory);
 	if (s->root_readonly) {
 		rc = mount_attributes(root, MOUNT_ATTR_RDONLY, 0, false, err);
 		if (rc < 0)

@@ -15,10 +15,11 @@ struct rootfs {
 	const struct cgroup *cgroup;
 	bool user_namespace; /* the container has its own: no device node can be made */
 	int root;	     /* detached mount of the root; then attached */
+	int null;	     /* the host's null device, for what is masked; -1 */
 	int *sources;	     /* detached mounts of spec->mounts[i], or -1; owned */
 };
 
-#define ROOTFS_INIT ((struct rootfs){.root = -1})
+#define ROOTFS_INIT ((struct rootfs){.root = -1, .null = -1})
 
 /* path: the root on the host, absolute. */
 int rootfs_open(struct rootfs *r, const char *path, struct error *err);

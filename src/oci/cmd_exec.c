@@ -158,6 +158,7 @@ static int run(
 		r = foreground_begin(&f, own, err);
 	struct enter e = {.process = p,
 		.seccomp = s.spec->seccomp,
+		.filter_cache = s.spec->seccomp ? state_filter_cache(&s) : -1,
 		.target = state_pidfd(&s),
 		.target_pid = s.pid,
 		.cgroup = &s.cgroup,
@@ -175,6 +176,7 @@ static int run(
 	if (r == 0)
 		r = start(&e, v, &f, own, status, err);
 	cleanup_close_fd(&e.target);
+	cleanup_close_fd(&e.filter_cache);
 	cleanup_close_fd(&e.channel);
 	return r;
 }

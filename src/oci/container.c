@@ -43,6 +43,7 @@ int connect_socket(const char *path, int type, struct error *err)
 void container_done(struct container *c)
 {
 	cleanup_close_fd(&c->launch.listener);
+	cleanup_close_fd(&c->launch.filter_cache);
 	cleanup_close_fd(&c->launch.console_socket);
 	launch_done(&c->launch);
 	state_done(&c->state);
@@ -174,6 +175,7 @@ static int create(struct container *c, const struct create_options *o, int conso
 	l->spec = s->spec;
 	l->root = s->rootfs;
 	l->cgroup = &s->cgroup;
+	l->filter_cache = s->spec->seccomp ? state_filter_cache(s) : -1;
 	l->preserve_fds = o->preserve_fds;
 	l->no_pivot = o->no_pivot;
 	l->new_keyring = !o->no_new_keyring;
@@ -215,7 +217,8 @@ int container_create(struct container *c, const struct global *g, const struct c
 {
 	*c = (struct container){.state = STATE_INIT};
 	struct launch *l = &c->launch;
-	l->listener = l->console_socket = l->channel = l->proc = l->filter = l->agent = -1;
+	l->filter_cache = l->listener = l->console_socket = l->channel = l->proc = l->filter =
+		l->agent = -1;
 	l->rootfs = ROOTFS_INIT;
 	for (int k = 0; k < NAMESPACES; k++)
 		l->joins[k] = -1;

@@ -9,11 +9,13 @@
 
 #include "oci/command.h"
 
-extern const struct command cmd_create, cmd_start, cmd_run, cmd_state, cmd_kill, cmd_delete,
-	cmd_exec, cmd_ps, cmd_list, cmd_pause, cmd_resume, cmd_update;
-static const struct command *const commands[] = {&cmd_create, &cmd_start, &cmd_run, &cmd_state,
-	&cmd_kill, &cmd_delete, &cmd_exec, &cmd_ps, &cmd_list, &cmd_pause, &cmd_resume,
-	&cmd_update};
+extern const struct command cmd_create, cmd_delete, cmd_events, cmd_exec, cmd_features, cmd_kill,
+	cmd_list, cmd_pause, cmd_ps, cmd_resume, cmd_run, cmd_spec, cmd_start, cmd_state,
+	cmd_update;
+/* In the order of the help. */
+static const struct command *const commands[] = {&cmd_create, &cmd_start, &cmd_run, &cmd_exec,
+	&cmd_state, &cmd_kill, &cmd_delete, &cmd_list, &cmd_ps, &cmd_pause, &cmd_resume,
+	&cmd_update, &cmd_events, &cmd_spec, &cmd_features};
 
 static const struct option options[] = {
 	{"root", 0, OPTION_STRING, offsetof(struct global, root), "DIR",

@@ -17,7 +17,8 @@
 #include "oci/json.h"
 #include "os/file.h"
 
-#define SOCKET "start.sock"
+#define SOCKET	"start.sock"
+#define FILTERS ".filters"
 
 const char *const status_names[] = {"creating", "created", "running", "paused", "stopped"};
 
@@ -39,9 +40,11 @@ int state_check_id(const char *id, struct error *err)
 	static const char letters[] =
 		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.";
 	size_t n = strlen(id);
-	if (!n || n > 255 || strspn(id, letters) != n || !strcmp(id, ".") || !strcmp(id, ".."))
+	if (!n || n > 255 || strspn(id, letters) != n || *id == '.')
 		return error_set(err, EINVAL,
-			"\"%s\" is no container ID: letters, digits and _ + - . make one", id);
+			"\"%s\" is no container ID: letters, digits and _ + - . make one, not . "
+			"first",
+			id);
 	return 0;
 }
 
@@ -255,6 +258,13 @@ char *state_agent_json(const struct state *s, pid_t pid)
 		"seccompFd", "pid", (int)pid, "metadata", metadata ? metadata : "", "state",
 		state_object(s, pid, "creating"));
 	return json_dumps(o, JSON_COMPACT);
+}
+
+int state_filter_cache(const struct state *s)
+{
+	if (mkdirat(s->root, FILTERS, 0700) < 0 && errno != EEXIST)
+		return -1;
+	return openat(s->root, FILTERS, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 }
 
 int state_remove(struct state *s, struct error *err)

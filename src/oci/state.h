@@ -3,6 +3,8 @@
 //   state.json   written as a whole and renamed: who made it, its process, its control groups
 //   config.json  the configuration as it was at `create`
 //   start.sock   where the process waits for `start`; gone when it has started
+// and ROOT/.filters with compiled seccomp filters.
+//
 // A container's status is never stored: it follows from the process (by number and start time, so
 // that a number used again is not taken for it), start.sock and the freezer. state.json is there
 // before the first thing that would have to be removed, and names it. Whoever changes a container
@@ -49,6 +51,8 @@ char *state_json(const struct state *s, pid_t pid, const char *status, bool pret
 char *state_agent_json(const struct state *s, pid_t pid);
 /* A descriptor of the process, or -ESRCH. */
 int state_pidfd(const struct state *s);
+/* Directory of compiled seccomp filters, or -1. */
+int state_filter_cache(const struct state *s);
 /* Removes the directory. */
 int state_remove(struct state *s, struct error *err);
 /* start.sock: listening, connected. */

@@ -207,6 +207,20 @@ def test_mount_options(room):
     same(room.left(), [])
 
 
+def test_an_early_error_is_told(room):
+    """The process fails while the runtime still has things to tell it."""
+    for kind in ("hostname", "type"):
+        c = room.config("true")
+        if kind == "hostname":
+            c["hostname"] = "x" * 100
+        else:
+            c["mounts"][0]["type"] = "nonsense"
+        want = "hostname x" if kind == "hostname" else "mount /proc: mount nonsense: this kernel has no such file system"
+        for _ in range(30):
+            p = room.run(c)
+            check(p.returncode == 1 and want in p.stderr, p.stderr)
+
+
 def test_recursive_read_only(room):
     source = os.path.join(room.directory, "deep")
     os.makedirs(source + "/below")
@@ -336,6 +350,36 @@ def test_seccomp(room):
     same(room.run(c).returncode, 128 + signal.SIGSYS)
     c["linux"]["seccomp"]["syscalls"][0]["action"] = "SCMP_ACT_MAYBE"
     check('linux.seccomp.syscalls[0].action: there is no action "SCMP_ACT_MAYBE"' in room.run(c).stderr, "an unknown action")
+
+
+def test_compiled_filters_are_kept(room):
+    where = os.path.join(room.state, ".filters")
+    c = room.config("mkdir /tmp/x; rmdir /tmp/y", noNewPrivileges=True)
+
+    def rule(call, error):
+        c["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": [call], "action": "SCMP_ACT_ERRNO", "errnoRet": error}]}
+        return room.run(c).stderr
+
+    check("No space" in rule("mkdir", 28), "compiled")
+    before = {n: os.stat(os.path.join(where, n)).st_ino for n in os.listdir(where)}
+    check("No space" in rule("mkdir", 28), "kept")
+    same({n: os.stat(os.path.join(where, n)).st_ino for n in os.listdir(where)}, before)
+    check("Read-only" in rule("mkdir", 30), "another error")
+    check("mkdir" not in rule("rmdir", 30), "another call")
+    same(len(os.listdir(where)), len(before) + 2)
+    # A file that is another's, or damaged, does not count.
+    for n in os.listdir(where):
+        with open(os.path.join(where, n), "r+b") as f:
+            f.seek(20)
+            f.write(b"\xff" * 8)
+    check("No space" in rule("mkdir", 28), "damaged")
+    for n in os.listdir(where):
+        os.truncate(os.path.join(where, n), 10)
+    check("No space" in rule("mkdir", 28), "cut off")
+    for i in range(70):
+        open(os.path.join(where, f"{i}"), "w").close()
+    rule("mkdir", 1)
+    check(len(os.listdir(where)) < 5, "too many")
 
 
 def test_seccomp_agent(room):
@@ -733,6 +777,64 @@ def test_update(room):
     p = room.call("update", "--cpuset-cpus", "999", name)
     check(p.returncode == 1 and "cpuset.cpus" in p.stderr, p.stderr)
     room.call("delete", "-f", name)
+
+
+def test_events(room):
+    name, pid = running(room)
+    e = json.loads(room.call("events", "--stats", name).stdout)
+    same((e["type"], e["id"]), ("stats", name))
+    if os.path.isdir("/sys/fs/cgroup/memory"):
+        check(e["data"]["pids"]["current"] >= 1 and e["data"]["memory"]["usage"]["usage"] > 0 and e["data"]["cpu"]["usage"]["total"] > 0, e)
+    p = subprocess.Popen([RUNTIME, "--root", room.state, "events", "--interval", "50ms", name], stdout=subprocess.PIPE, text=True)
+    for _ in range(3):
+        same(json.loads(p.stdout.readline())["id"], name)
+    room.call("kill", name, "KILL")
+    same(p.wait(10), 0)
+    check("is stopped" in room.call("events", name).stderr, "a stopped container")
+    check("--interval x" in room.call("events", "--interval", "x", name).stderr, "no interval")
+    room.call("delete", name)
+
+
+def test_spec_and_features(room):
+    where = os.path.join(room.directory, "written")
+    os.makedirs(where + "/rootless")
+    same(room.call("spec", "--bundle", where).returncode, 0)
+    check("File exists" in room.call("spec", "-b", where).stderr, "overwritten")
+    c = json.load(open(os.path.join(where, "config.json")))
+    c["process"].update(terminal=False, args=["/bin/hostname"], env=["PATH=/bin"])
+    c["root"]["path"] = room.root
+    same(room.output(c), "strata\n")
+    same(room.call("spec", "--rootless", "-b", where + "/rootless").returncode, 0)
+    json.load(open(os.path.join(where, "rootless/config.json")))
+    f = json.loads(room.call("features").stdout)
+    same((f["ociVersionMax"], sorted(f["linux"]["namespaces"])), ("1.2.0", ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"]))
+    for option in f["mountOptions"]:  # each that is named is known
+        if option in ("idmap", "ridmap", "bind", "rbind", "tmpcopyup"):
+            continue
+        c["process"]["args"] = ["/bin/true"]
+        c["mounts"][1]["options"] = [option]
+        p = room.run(c)
+        check(p.returncode == 0, f"{option}: {p.stderr}")
+    c["process"]["args"] = ["/bin/sh", "-c", "echo > /dev/null; touch /dev/x"]
+    c["mounts"][1]["options"] = ["ro"]
+    check("Read-only file system" in room.run(c).stderr, "a read-only /dev")
+
+
+def test_command_line(room):
+    check("strata-oci version" in subprocess.run([os.environ["STRATA"], "oci", "--", "--version"], stdout=subprocess.PIPE, text=True).stdout
+          if "STRATA" in os.environ else True, "strata oci")
+    for words, want in ((["nonsense"], 'there is no command "nonsense"'), (["run"], "usage: strata-oci run"),
+                        (["state", "a", "b"], "usage: strata-oci state"), (["run", "--nonsense", "x"], "run: there is no option --nonsense here"),
+                        (["kill", "x", "NOSIG"], 'there is no signal "NOSIG"'), (["--systemd-cgroup", "list"], "not through systemd"),
+                        (["--log-format", "x", "list"], "--log-format is text or json"),
+                        (["create", "--preserve-fds", "x", "y"], '--preserve-fds: "x" is no number')):
+        p = room.call(*words)
+        check(p.returncode == 1 and want in p.stderr, f"{words}: {p.stderr}")
+    help = room.call("--help").stdout
+    for line in help.splitlines():
+        if line.startswith("  ") and line[2] not in " -":
+            p = room.call(line.split()[0], "--help")
+            check(p.returncode == 0 and "usage: strata-oci" in p.stdout, line)
 
 
 def test_list(room):
