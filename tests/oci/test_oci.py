@@ -8,9 +8,9 @@ import json
 import os
 import random
 import select
+import shutil
 import signal
 import socket
-import stat
 import subprocess
 import sys
 import tempfile
@@ -584,7 +584,11 @@ def test_signals_reach_the_program(room):
                          stdout=subprocess.PIPE)
     same(p.stdout.readline(), b"ready\n")
     p.send_signal(signal.SIGUSR1)
-    same((p.wait(20), p.stdout.read()), (6, b"usr\n"))
+    try:
+        same((p.wait(20), p.stdout.read()), (6, b"usr\n"))
+    finally:
+        for left in room.left():
+            room.call("delete", "--force", left)
 
 
 def test_log(room):
@@ -835,6 +839,40 @@ def test_command_line(room):
         if line.startswith("  ") and line[2] not in " -":
             p = room.call(line.split()[0], "--help")
             check(p.returncode == 0 and "usage: strata-oci" in p.stdout, line)
+
+
+def test_without_root(room):
+    """An ordinary user: a user namespace with one ID, no control group."""
+    home = os.path.join(room.directory, "home")
+    runtime = os.path.join(home, "runtime")
+    os.makedirs(home)
+    shutil.copy(RUNTIME, runtime)
+    os.chown(home, 1000, 1000)
+    os.chmod(room.directory, 0o755)
+
+    def call(*words):
+        return subprocess.run([runtime, *words], cwd=home, env={"XDG_RUNTIME_DIR": home, "PATH": os.environ["PATH"]}, user=1000, group=1000,
+                              extra_groups=[], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60)
+
+    p = call("spec", "--rootless")
+    same((p.returncode, p.stderr), (0, ""))
+    c = json.load(open(home + "/config.json"))
+    c["process"].update(terminal=False, args=["/bin/sh", "-c", "id -u; cat /proc/self/uid_map; echo > /dev/null; readlink /proc/1/exe"], env=["PATH=/bin"])
+    c["root"]["path"] = room.root
+
+    def run():
+        with open(home + "/config.json", "w") as f:
+            json.dump(c, f)
+        return call("run", "rootless")
+
+    p = run()
+    if "user namespace" in p.stderr:
+        raise Skip(p.stderr.strip())
+    same((p.stdout.split(), p.stderr), (["0", "0", "1000", "1", "/bin/busybox"], ""))
+    c["linux"]["resources"] = {"pids": {"limit": 5}}
+    p = run()
+    check("we may not make a group there" in p.stderr and "delegate a cgroup to this user" in p.stderr, p.stderr)
+    same(call("list", "-q").stdout, "")
 
 
 def test_list(room):
