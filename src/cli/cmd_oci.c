@@ -35,12 +35,9 @@ const struct command cmd_oci = {
 	.summary = "The OCI runtime: containers from bundles, as container engines make them",
 	.operands = "[--] [OPTION...] COMMAND [ARG...]",
 	.description =
-		"Runs strata-oci, which has the command line of an OCI runtime: create, start, "
-		"run, "
-		"state, exec, kill, delete, list, ps, pause, resume, update, events, spec, "
-		"features; `strata oci -- "
-		"--help` lists them. Options "
-		"before the command go after --.",
+		"Runs strata-oci, which has the command line of an OCI runtime (create, start, "
+		"run, exec, state, kill, delete and more; `strata oci -- --help` lists it). "
+		"Options before the command go after --.",
 	.examples = examples,
 	.n_examples = ARRAY_SIZE(examples),
 	.max_operands = ~0u,

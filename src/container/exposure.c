@@ -17,6 +17,19 @@ extern const Elf64_Ehdr __ehdr_start __attribute__((visibility("hidden")));
 
 enum { PAGE = 4096 };
 
+/* Between the variables there are bytes that a sanitizer lets nobody read. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__clang__)
+__attribute__((no_sanitize("address"))) static void copy_bytes(
+	void *to, const void *from, size_t bytes)
+{
+	volatile uint64_t *out = to;
+	for (size_t i = 0; i < bytes / sizeof(*out); i++)
+		out[i] = ((const volatile uint64_t *)from)[i];
+}
+#else
+#define copy_bytes memcpy
+#endif
+
 /* The same bytes at the same place, but not of a file. One mremap(2) swaps them under our feet. */
 static int move_segment(uintptr_t start, uintptr_t end, int protection)
 {
@@ -25,7 +38,7 @@ static int move_segment(uintptr_t start, uintptr_t end, int protection)
 		MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 	if (copy == MAP_FAILED)
 		return -errno;
-	memcpy(copy, (const void *)start, bytes);
+	copy_bytes(copy, (const void *)start, bytes);
 	if (!(protection & PROT_WRITE) && mprotect(copy, bytes, protection) < 0)
 		return -errno;
 	if (mremap(copy, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, (void *)start) == MAP_FAILED)

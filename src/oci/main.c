@@ -110,10 +110,17 @@ static int check_globals(struct global *g, struct error *err)
 	return 0;
 }
 
-static int run(
-	struct global *g, const struct command *c, char **argv, int *status, struct error *err)
+static void values_done(const struct command *c, void *values)
 {
-	void *values _free_ = xcalloc(1, c->values_bytes + 1);
+	for (size_t i = 0; i < c->n_options; i++)
+		if (c->options[i].type == OPTION_LIST)
+			free(((struct strings *)(void *)((char *)values + c->options[i].offset))
+					->items);
+}
+
+static int run_values(const struct global *g, const struct command *c, char **argv, void *values,
+	int *status, struct error *err)
+{
 	size_t n = 0;
 	bool wants_help = false;
 	if (c->defaults)
@@ -130,6 +137,15 @@ static int run(
 		return error_set(
 			err, EINVAL, "usage: strata-oci %s [OPTION...] %s", c->name, c->operands);
 	return c->run(g, values, argv, status, err);
+}
+
+static int run(
+	struct global *g, const struct command *c, char **argv, int *status, struct error *err)
+{
+	void *values _free_ = xcalloc(1, c->values_bytes + 1);
+	int r = run_values(g, c, argv, values, status, err);
+	values_done(c, values);
+	return r;
 }
 
 int main(int argc, char **argv)

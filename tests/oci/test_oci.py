@@ -90,6 +90,11 @@ def test_namespaces_are_joined(room):
                                     {"type": "mount"}]
         c["mounts"] = c["mounts"][:1]
         same(room.output(c).split(), [os.readlink(child + n) for n in ("net", "ipc", "uts", "pid_for_children")])
+        seen = os.path.join(room.directory, "seen")
+        c["hooks"] = {"createRuntime": [{"path": BUSYBOX, "args": ["sh", "-c", f"for n in net ipc uts pid; do readlink /proc/self/ns/$n; done > {seen}"],
+                                         "env": ["PATH=/bin:/usr/bin"]}]}
+        room.output(c)
+        same(open(seen).read().split(), [os.readlink(f"/proc/self/ns/{n}") for n in ("net", "ipc", "uts", "pid")])
         c["linux"]["namespaces"][0]["path"] = child + "ipc"
         check("is not a network namespace" in room.run(c).stderr, "a wrong kind of namespace")
     finally:
@@ -367,6 +372,12 @@ def test_compiled_filters_are_kept(room):
     check("Read-only" in rule("mkdir", 30), "another error")
     check("mkdir" not in rule("rmdir", 30), "another call")
     same(len(os.listdir(where)), len(before) + 2)
+    # A file with the wrong name is not taken for another.
+    files = {n: open(os.path.join(where, n), "rb").read() for n in os.listdir(where)}
+    for n in files:
+        with open(os.path.join(where, n), "wb") as f:
+            f.write(next(text for other, text in files.items() if other != n))
+    check("No space" in rule("mkdir", 28), "another's")
     # A file that is another's, or damaged, does not count.
     for n in os.listdir(where):
         with open(os.path.join(where, n), "r+b") as f:
@@ -764,6 +775,11 @@ def test_pause_and_resume(room):
     same(room.call("kill", name, "KILL").returncode, 0)
     wait_end(pid)
     same(room.call("delete", name).returncode, 0)
+    name, pid = running(room)
+    room.call("pause", name)
+    same(room.call("kill", "--all", name, "KILL").returncode, 0)
+    wait_end(pid)
+    same(room.call("delete", name).returncode, 0)
     same(room.left(), [])
 
 
@@ -895,7 +911,10 @@ def main():
     only = sys.argv[1:]
     with tempfile.TemporaryDirectory(prefix="strata-oci-") as tmp:
         tests = [f for n, f in globals().items() if n.startswith("test_") and (not only or n in only)]
-        run_tests(tests, Room(tmp))
+        room = Room(tmp)
+        run_tests(tests, room)
+        for name in os.listdir(room.state) if os.path.isdir(room.state) else []:  # of tests that failed
+            room.call("delete", "--force", name)
     return finish()
 
 
