@@ -22,7 +22,7 @@
 /* What both sides have of one entering. */
 struct entering {
 	struct enter *e;
-	int proc, filter, agent, channel; /* channel: of the side that runs */
+	int proc, image, filter, agent, channel; /* channel: of the side that runs */
 	int entries[64], n_entries;
 	unsigned long kinds; /* CLONE_NEW* of the namespaces that differ from ours */
 	bool user;	     /* the user namespace does, too */
@@ -106,7 +106,7 @@ static _Noreturn void run_between(struct entering *in, int answer)
 	if (r == 0 && in->user && (setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0))
 		r = 0; /* 0 is not mapped: we stay who we are */
 	if (r == 0)
-		r = exposure_end(in->proc, &err);
+		r = exposure_end(in->image, in->proc, &err);
 	if (r == 0 && in->kinds && setns(in->e->target, (int)in->kinds) < 0)
 		r = error_errno(&err, errno, "enter the container's namespaces");
 	if (r == 0) {
@@ -167,11 +167,16 @@ static int serve(struct entering *in, struct error *err)
 
 int enter_create(struct enter *e, struct error *err)
 {
-	struct entering in = {.e = e, .proc = -1, .filter = -1, .agent = -1, .channel = -1};
+	struct entering in = {
+		.e = e, .proc = -1, .image = -1, .filter = -1, .agent = -1, .channel = -1};
 	int pair[2];
 	e->pid = -1;
 	in.proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	int r = in.proc < 0 ? error_errno(err, errno, "/proc") : compare_namespaces(&in, err);
+	if (r == 0)
+		r = in.image = exposure_open(err);
+	if (r >= 0)
+		r = exposure_fill(in.image, err);
 	if (r == 0)
 		r = in.n_entries =
 			cgroup_entries(e->cgroup, in.entries, ARRAY_SIZE(in.entries), err);
@@ -191,6 +196,7 @@ int enter_create(struct enter *e, struct error *err)
 			;
 	}
 	cleanup_close_fd(&in.proc);
+	cleanup_close_fd(&in.image);
 	cleanup_close_fd(&in.filter);
 	cleanup_close_fd(&in.agent);
 	for (int i = 0; i < in.n_entries; i++)

@@ -242,7 +242,9 @@ _Noreturn void init_main(struct launch *l, int channel)
 	pid_t pid = own_pid(l);
 	int r = build(l, channel, pid, &terminal, &err);
 	if (r == 0)
-		r = exposure_end(l->proc, &err);
+		r = channel_expect(channel, 'X', &err);
+	if (r == 0)
+		r = exposure_end(l->image, l->proc, &err);
 	if (r == 0)
 		r = finish(l, &program, &err);
 	prctl(PR_SET_PDEATHSIG, 0);

@@ -13,6 +13,7 @@
 #include "container/channel.h"
 #include "container/hooks.h"
 #include "container/process.h"
+#include "container/exposure.h"
 #include "container/filter.h"
 #include "container/userns.h"
 
@@ -21,7 +22,7 @@ void launch_done(struct launch *l)
 	rootfs_done(&l->rootfs);
 	for (int k = 0; k < NAMESPACES; k++)
 		cleanup_close_fd(&l->joins[k]);
-	int *const fds[] = {&l->proc, &l->filter, &l->agent, &l->channel};
+	int *const fds[] = {&l->proc, &l->image, &l->filter, &l->agent, &l->channel};
 	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
 		cleanup_close_fd(fds[i]);
 		*fds[i] = -1;
@@ -37,7 +38,8 @@ static int open_all(struct launch *l, struct error *err)
 	l->proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (l->proc < 0)
 		return error_errno(err, errno, "/proc");
-	int r = namespaces_open(s, l->joins, err);
+	l->image = exposure_open(err);
+	int r = l->image < 0 ? l->image : namespaces_open(s, l->joins, err);
 	if (r < 0)
 		return r;
 	l->rootfs.spec = s;
@@ -216,6 +218,11 @@ static int serve(struct launch *l, struct error *err)
 	}
 	if (r == 0)
 		r = channel_tell(l->channel, 'G', err);
+	/* While it enters its tree. */
+	if (r == 0)
+		r = exposure_fill(l->image, err);
+	if (r == 0)
+		r = channel_tell(l->channel, 'X', err);
 	return r == 0 ? channel_expect(l->channel, 'R', err) : r;
 }
 
@@ -223,7 +230,7 @@ int launch_create(struct launch *l, struct error *err)
 {
 	int pair[2];
 	l->rootfs = ROOTFS_INIT;
-	l->proc = l->filter = l->agent = l->channel = -1;
+	l->proc = l->image = l->filter = l->agent = l->channel = -1;
 	l->grouped = false;
 	l->pid = -1;
 	for (int k = 0; k < NAMESPACES; k++) {

@@ -41,6 +41,7 @@ struct launch {
 	struct rootfs rootfs;
 	bool open_inside;		/* the runtime may not open the root: the process does */
 	int proc;			/* the host's /proc */
+	int image;			/* exposure.h */
 	int filter;			/* memory file of the seccomp program, -1: none */
 	int agent;			/* connected to the seccomp agent, -1: none */
 	int joins[NAMESPACES];		/* namespaces of others, -1: none */

@@ -217,8 +217,8 @@ int container_create(struct container *c, const struct global *g, const struct c
 {
 	*c = (struct container){.state = STATE_INIT};
 	struct launch *l = &c->launch;
-	l->filter_cache = l->listener = l->console_socket = l->channel = l->proc = l->filter =
-		l->agent = -1;
+	l->filter_cache = l->listener = l->console_socket = l->channel = l->proc = l->image =
+		l->filter = l->agent = -1;
 	l->rootfs = ROOTFS_INIT;
 	for (int k = 0; k < NAMESPACES; k++)
 		l->joins[k] = -1;
