@@ -3,6 +3,7 @@
 // check of attention and gone on with, linked to other code. They must end as the reference ends,
 // and with floating point as the interpreter does: registers, memory, flags, counts, where they go
 // or fault.
+#include <limits.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -555,6 +556,97 @@ static void calls_stop(void)
 	arena_done(&arena);
 }
 
+/* --- conversions where ranges end, in every rounding mode --- */
+static const double ends[] = {0, 0.5, 1, 1.5, 2.5, 1e-300, 1073741823.5, 1073741824, 2147483646.5,
+	2147483647, 2147483647.5, 2147483648, 2147483648.5, 4294967295, 4294967295.5, 4294967296,
+	9007199254740991, 9223372036854774784.0, 9223372036854775808.0, 1.8446744073709550e19,
+	1.8446744073709552e19, 1e30};
+static const uint64_t wholes[] = {0, 1, 0xffffff, 0x1000000, 0x1000001, 0x1ffffff, 0x2000001,
+	0x7fffffff, 0x80000000, 0xffffffff, 0x1fffffffffffff, 0x20000000000000, 0x20000000000001,
+	0x3fffffffffffff, 0x40000000000001, INT64_MAX, UINT64_C(1) << 63};
+
+struct conversion {
+	uint8_t op, from, to;
+	uint16_t aux;
+};
+
+static unsigned conversion_slot(enum ir_type t)
+{
+	return t == IR_F64 ? TOY_D0 : t == IR_F32 ? TOY_F0 : t == IR_I64 ? TOY_R0 : TOY_W0;
+}
+
+static void set_operand(enum ir_type t, unsigned n)
+{
+	double d = ends[n / 2 % ARRAY_SIZE(ends)] * (n & 1 ? -1 : 1);
+	float f = (float)d;
+	uint64_t w =
+		n & 1 ? -wholes[n / 2 % ARRAY_SIZE(wholes)] : wholes[n / 2 % ARRAY_SIZE(wholes)];
+	memcpy(&want.d[0], &d, sizeof(d));
+	memcpy(&want.f[0], &f, sizeof(f));
+	want.r[0] = w;
+	want.w[0] = (uint32_t)w;
+}
+
+static unsigned differing(const struct conversion *c, struct arena *arena, struct interp_lowerer *l)
+{
+	static struct interp_jump jumps[INTERP_JUMPS];
+	static struct toy other;
+	struct error err _error_ = ERROR_INIT;
+	struct ir_func f;
+	struct jit_region *r;
+	struct interp_code *code;
+	unsigned bad = 0;
+	arena_reset(arena);
+	ir_func_init(&f, &toy_target, arena, TAIL);
+	ir_block_begin(&f, TAIL);
+	ir_insn(&f, TAIL, 4);
+	ir_ref v = ir_get(&f, conversion_slot(c->from));
+	v = ir_emit(&f, c->op, c->to, c->aux, v, IR_NONE, IR_NONE, 0);
+	ir_put(&f, conversion_slot(c->to) + 1, v);
+	ir_exit(&f, ir_const(&f, IR_I64, FAR));
+	if (!compile(&f, &r) || interp_lower(l, &f, NULL, &code, &err) < 0)
+		return UINT_MAX;
+	for (unsigned n = 0; n < 4 * 2 * ARRAY_SIZE(ends); n++) {
+		setup();
+		want.head.fp_rounding = n % 4;
+		set_operand(c->from, n / 4);
+		clone(&other);
+		clone(got);
+		struct interp_run run = {.cpu = &other, .jumps = jumps, .context = 1};
+		fpu_enter(&other.head);
+		interp_run(&run, code->code);
+		fpu_leave(&other.head);
+		run_compiled(r, TAIL);
+		bad += !registers_equal(&other, got) || other.head.fp_flags != got->head.fp_flags;
+	}
+	free(code);
+	jit_region_free(jit, r);
+	return bad;
+}
+
+static void conversions_in_every_mode(void)
+{
+	static const enum ir_type floats[] = {IR_F32, IR_F64}, ints[] = {IR_I32, IR_I64};
+	struct arena arena = ARENA_INIT;
+	struct interp_lowerer *l = interp_lowerer_new(false);
+	begin(false);
+	for (unsigned n = 0; n < 2 * 2 * 2 * 2 * 5; n++) {
+		enum ir_type f = floats[n & 1], i = ints[n >> 1 & 1];
+		unsigned rm = n >> 4 == 4 ? IR_RM_DYNAMIC : n >> 4;
+		unsigned aux = rm | IR_FP_DEFAULT_NAN | (n >> 2 & 1 ? IR_FP_UNSIGNED : 0);
+		struct conversion c = {IR_I2F, i, f, (uint16_t)aux};
+		if (n >> 3 & 1)
+			c = (struct conversion){IR_F2I, f, i, (uint16_t)(aux | IR_FP_SATURATE)};
+		unsigned bad = differing(&c, &arena, l);
+		if (bad)
+			TAP_FAIL_("%s %s %s, aux %u: %u differ", ir_ops[c.op].name,
+				ir_type_name(c.from), ir_type_name(c.to), c.aux, bad);
+	}
+	jit_free(jit);
+	interp_lowerer_free(l);
+	arena_done(&arena);
+}
+
 int main(void)
 {
 	struct error err _error_ = ERROR_INIT;
@@ -584,6 +676,7 @@ int main(void)
 	sigaction(SIGSEGV, &segv, NULL);
 	got = xcalloc(1, cpu_state_bytes(&toy_isa));
 	RUN(calls_stop);
+	RUN(conversions_in_every_mode);
 	RUN(random_functions_of_a_machine);
 	RUN(random_functions_of_a_process);
 	return tap_done();

@@ -140,6 +140,38 @@ static void convert(struct gen *g, ir_ref r)
 	slow_end(g, stubs, d);
 }
 
+/* roundsd, roundss: to an integer, in the op's own mode. */
+static void round_in_mode(struct gen *g, unsigned bytes, int d, int a, unsigned rm, bool inexact)
+{
+	static const uint8_t modes[] = {
+		[IR_RM_NEAREST_EVEN] = 0, [IR_RM_DOWN] = 1, [IR_RM_UP] = 2, [IR_RM_ZERO] = 3};
+	enum { NO_INEXACT = 8 };
+	asm_movaps(&g->a, d, a); /* else it waits for what d held */
+	asm_rr(&g->a, 4, X_66 | X_0F3A | (bytes == 8 ? 0x0bu : 0x0au), d, d);
+	asm_8(&g->a, modes[rm] | (inexact ? 0 : NO_INEXACT));
+}
+
+/* A rounding mode that is the op's own. What is out of range must raise one flag alone: 32 bits are
+ * rounded once to see the range and once more for the flag. */
+static void to_int_in_mode(
+	struct gen *g, ir_ref r, int a, int t, int rounded, int low, const int args[3])
+{
+	const struct ir_ins *i = gen_at(g, r);
+	unsigned from = bytes_of(g, i->a), rm = i->aux & IR_RM_MASK;
+	bool wide = bytes_of(g, r) == 8, in_range = i->aux & IR_FP_UNSIGNED;
+	round_in_mode(g, from, rounded, a, rm, wide || in_range);
+	asm_rr(&g->a, 8, asm_fp_prefix(from) | 0x2cu, t, rounded);
+	if (wide && !in_range) { /* out of range is the smallest number */
+		asm_alu_imm(&g->a, 8, ALU_CMP, t, 1);
+		slow(g, r, asm_jcc(&g->a, CC_O), args);
+	} else if (!in_range) {
+		asm_rr(&g->a, 8, 0x63, low, t); /* movsxd */
+		asm_alu(&g->a, 8, ALU_CMP, low, t);
+		slow(g, r, asm_jcc(&g->a, CC_NE), args);
+		round_in_mode(g, from, rounded, a, rm, true);
+	}
+}
+
 static void to_int(struct gen *g, ir_ref r)
 {
 	const struct ir_ins *i = gen_at(g, r);
@@ -148,8 +180,9 @@ static void to_int(struct gen *g, ir_ref r)
 	bool is_unsigned = i->aux & IR_FP_UNSIGNED;
 	int a = gen_use_xmm(g, i->a), t = gen_temp(g);
 	const int args[3] = {a, NO_REG, NO_REG};
-	if (rm != IR_RM_ZERO)
-		check_rounding(g, r, args);
+	bool in_mode = rm != IR_RM_ZERO && rm != IR_RM_DYNAMIC;
+	/* Before the first jump: what must make room is stored on both ways. */
+	int rounded = in_mode ? gen_xmm(g) : NO_REG, low = in_mode ? gen_temp(g) : NO_REG;
 	if (is_unsigned) { /* 0 <= a < 2^30 is in any range; by the bits, so that no flag is raised
 			    */
 		asm_movq_from_xmm(&g->a, from, t, a);
@@ -158,12 +191,18 @@ static void to_int(struct gen *g, ir_ref r)
 		asm_alu_imm(&g->a, 4, ALU_CMP, t, from == 8 ? 0x41d00000 : 0x4e800000);
 		slow(g, r, asm_jcc(&g->a, CC_AE), args);
 	}
-	asm_rr(&g->a, bytes, asm_fp_prefix(from) | (rm == IR_RM_ZERO ? 0x2cu : 0x2du), t, a);
-	if (!is_unsigned) { /* out of range is the smallest number */
+	if (in_mode)
+		to_int_in_mode(g, r, a, t, rounded, low, args);
+	else
+		asm_rr(&g->a, bytes, asm_fp_prefix(from) | (rm == IR_RM_ZERO ? 0x2cu : 0x2du), t,
+			a);
+	if (!is_unsigned && !in_mode) { /* out of range is the smallest number */
 		asm_alu_imm(&g->a, bytes, ALU_CMP, t, 1);
 		slow(g, r, asm_jcc(&g->a, CC_O), args);
 	}
 	slow_end(g, stubs, t);
+	if (in_mode)
+		gen_free_temp(g, low);
 	gen_def_in(g, r, t);
 }
 
@@ -176,8 +215,18 @@ static void from_int(struct gen *g, ir_ref r)
 	if (is_unsigned && from == 4)
 		t = gen_temp(g);
 	const int args[3] = {a, NO_REG, NO_REG};
-	if (from == 8 || to == 4) /* 32 bits to double is exact */
+	bool own_mode = (i->aux & IR_RM_MASK) != IR_RM_DYNAMIC;
+	if (from == 8 && own_mode) { /* what has few bits is exact in any mode */
+		unsigned bits = to == 8 ? 53 : 24;
+		int sum = gen_temp(g);
+		asm_mov_imm(&g->a, sum, UINT64_C(1) << bits);
+		asm_alu(&g->a, 8, ALU_ADD, sum, a);
+		asm_shift(&g->a, 8, SHIFT_SHR, sum, (uint8_t)(bits + 1));
+		slow(g, r, asm_jcc(&g->a, CC_NE), args);
+		gen_free_temp(g, sum);
+	} else if (to == 4) { /* 32 bits to double is exact */
 		check_rounding(g, r, args);
+	}
 	if (is_unsigned && from == 8) {
 		asm_test(&g->a, 8, a, a);
 		slow(g, r, asm_jcc(&g->a, CC_S), args);
