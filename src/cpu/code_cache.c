@@ -37,6 +37,9 @@ struct page {
 	struct page *next; /* in the bucket */
 };
 
+/* Of a page with few blocks; others are counted with their code. */
+enum { PAGE_BYTES = sizeof(struct page) + PAGE_MIN_BLOCKS * sizeof(struct block) };
+
 /* A block that ends in another page than it begins in: that page's writers must find it. */
 struct straddler {
 	const uint8_t *second;
@@ -62,9 +65,9 @@ struct code_cache {
 	struct page *pages[PAGE_BUCKETS];
 	struct straddler *straddlers[PAGE_BUCKETS];
 	struct dropped *limbo_first, **limbo_last; /* in order of dropped_at */
-	/* Of interpreted code, without limbo. Beyond the limit, pages lose what is interpreted of
-	 * them: a guest cannot make the host run out of memory. Compiled code has a bound of its
-	 * own (jit/), and stays: it is what is hot. */
+	/* Of pages and interpreted code, without limbo. Beyond the limit, pages lose what is
+	 * interpreted of them: a guest cannot make the host run out of memory. Compiled code has a
+	 * bound of its own (jit/), and stays: it is what is hot. */
 	uint64_t bytes, limit;
 	unsigned hand; /* the bucket to lose its interpreted code next */
 };
@@ -137,6 +140,7 @@ static struct block *add_block(struct code_cache *c, const struct code_key *k)
 		*p = (struct page){.host = page_of(k->host),
 			.pc = align_down(k->pc, GUEST_PAGE_BYTES),
 			.flags = k->flags};
+		c->bytes += PAGE_BYTES;
 	}
 	if (4u * (p->count + 1u) > 3u * p->capacity)
 		set_capacity(p, p->capacity ? 2u * p->capacity : PAGE_MIN_BLOCKS);
@@ -242,6 +246,7 @@ static void drop_page(struct code_cache *c, struct page **pp, uint64_t epoch)
 	for (unsigned n = 0; n < p->capacity; n++)
 		if (p->blocks[n].used)
 			empty_block(c, p, &p->blocks[n], epoch);
+	c->bytes -= PAGE_BYTES;
 	*pp = p->next;
 	free(p->blocks);
 	free(p);
@@ -321,6 +326,17 @@ static void drop_everything(struct code_cache *c)
 			drop_page(c, &c->pages[n], epoch);
 }
 
+static void drop_if_empty(struct code_cache *c, struct page *page, uint64_t epoch)
+{
+	for (unsigned n = 0; n < page->capacity; n++)
+		if (page->blocks[n].used && (page->blocks[n].code || page->blocks[n].native))
+			return;
+	struct page **p = &c->pages[bucket_of(page->host)];
+	while (*p != page)
+		p = &(*p)->next;
+	drop_page(c, p, epoch);
+}
+
 /* All that begins or ends in the host page. Whether there was any. */
 static bool drop_host_page(struct code_cache *c, const uint8_t *host)
 {
@@ -338,6 +354,7 @@ static bool drop_host_page(struct code_cache *c, const uint8_t *host)
 		if ((*s)->second == host) {
 			struct page *page = (*s)->page;
 			empty_block(c, page, place(page, (*s)->offset), epoch); /* and *s */
+			drop_if_empty(c, page, epoch);
 			any = true;
 		} else {
 			s = &(*s)->next;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Flat groups: vCPUs whose memory is this process's own.
+#include <sched.h>
 #include <signal.h>
+#include <time.h>
 #include <ucontext.h>
 
 #include "cpu/internal.h"
@@ -18,6 +20,25 @@ int vcpu_group_new_flat(struct vcpu_group **out, const struct isa *isa,
 void vcpu_group_drop_code(struct vcpu_group *g, const uint8_t *page)
 {
 	code_cache_drop_page(g->cache, page);
+}
+
+/* Code that was dropped is left at the next call, loop or look-up: a return looks at nothing. */
+void vcpu_group_settle(struct vcpu_group *g, const struct vcpu *self)
+{
+	enum { SPINS = 100, SLEEP_NS = 50 * 1000, SLEEPS = NS_PER_SEC / SLEEP_NS };
+	uint64_t epoch = code_cache_epoch(g->cache);
+	for (unsigned n = 0, turns = 0; n < atomic_load(&g->count) && turns < SPINS + SLEEPS;) {
+		struct vcpu *v = g->vcpus[n];
+		if (v == self || atomic_load(&v->code_epoch) >= epoch) {
+			n++;
+			continue;
+		}
+		cpu_want_attention(v->head);
+		if (turns++ < SPINS)
+			sched_yield();
+		else
+			nanosleep(&(struct timespec){.tv_nsec = SLEEP_NS}, NULL);
+	}
 }
 
 void vcpu_group_fork_begin(struct vcpu_group *g)

@@ -41,8 +41,8 @@ static void update_context(struct vcpu *v)
 	atomic_store(&h->exec.context, v->run.context);
 }
 
-/* Somebody wants attention, or did: his second store may come after the first has been seen. */
-static bool attention_wanted(struct vcpu *v)
+/* Compiled code may run again. Before attention is looked at: who wants it sets that first. */
+static void allow_compiled(struct vcpu *v)
 {
 	struct cpu_head *h = v->head;
 	uintptr_t limit = (uintptr_t)__builtin_frame_address(0) - RETURN_STACK_BYTES;
@@ -50,7 +50,6 @@ static bool attention_wanted(struct vcpu *v)
 		atomic_store(&h->exec.context, v->run.context);
 	if (atomic_load(&h->exec.stack_limit) != limit)
 		atomic_store(&h->exec.stack_limit, limit);
-	return atomic_load(&h->attention);
 }
 
 static enum interp_exit interpret(struct vcpu *v, const struct interp_jump *j)
@@ -99,7 +98,8 @@ static void run_blocks(struct vcpu *v)
 	h->exec.link = NULL;
 	fpu_enter(h);
 	do {
-		if (attention_wanted(v))
+		allow_compiled(v);
+		if (atomic_load(&h->attention))
 			break;
 		const void *native = v->group->jit ? find_native(v) : NULL;
 		h->exec.link = NULL;

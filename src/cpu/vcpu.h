@@ -45,6 +45,9 @@ void vcpu_execute(struct vcpu *v);
 bool vcpu_host_fault(struct vcpu *v, void *ucontext, uint64_t addr);
 /* [any thread] The page changes, or goes. */
 void vcpu_group_drop_code(struct vcpu_group *g, const uint8_t *page);
+/* Returns when no vCPU but `self` is in code that was dropped before (or after a second, when the
+ * host does not run one of them). */
+void vcpu_group_settle(struct vcpu_group *g, const struct vcpu *self);
 /* Around fork(), in the parent and in the child. In the child the others' vCPUs run no more. */
 void vcpu_group_fork_begin(struct vcpu_group *g);
 void vcpu_group_fork_end(struct vcpu_group *g, bool child, struct vcpu *self);

@@ -225,9 +225,11 @@ static void monitor_cpus(struct gdb *g, const char *argument, struct strbuf *out
 		struct vcpu *v = vcpu_get(g->config.cpus, n);
 		struct vcpu_stats stats;
 		vcpu_stats(v, &stats);
-		strbuf_addf(out, "%cCPU %u  pc %016" PRIx64 "  %" PRIu64 " instructions\n",
-			v == g->current ? '*' : ' ', n, ((struct cpu_head *)vcpu_state(v))->pc,
-			stats.insns);
+		const struct cpu_head *h = vcpu_state(v);
+		strbuf_addf(out, "%cCPU %u  pc %016" PRIx64, v == g->current ? '*' : ' ', n, h->pc);
+		if (h->counts_insns)
+			strbuf_addf(out, "  %" PRIu64 " instructions", stats.insns);
+		strbuf_addc(out, '\n');
 	}
 }
 

@@ -57,13 +57,13 @@ struct user_process {
 	_Atomic uint64_t unknown[8]; /* bits of system calls that were complained about */
 };
 
-/* A guest thread, on a host thread of its own. That thread owns all of it. */
 /* A path below the root that was walked, by its hash, and the file that it led to. */
 struct user_seen {
 	uint64_t path, dev, ino;
 };
 enum { USER_SEEN = 64 };
 
+/* A guest thread, on a host thread of its own. That thread owns all of it. */
 struct user_thread {
 	struct user_process *process;
 	struct vcpu *vcpu;

@@ -166,7 +166,7 @@ static uint64_t hash_of(const char *path)
 }
 
 /* A descriptor costs as much as the walk. When a walk that knows nothing of the root comes to the
- * file that the right one came to before, no link has led it astray. */
+ * file that the right one came to before, and that met no link, it is right too. */
 static bool stat_again(
 	struct user_thread *t, const struct user_seen *seen, const char *path, struct stat *st)
 {
@@ -186,7 +186,15 @@ int64_t user_path_stat(struct user_thread *t, int dirfd, const char *path, struc
 	struct user_seen *seen = &t->seen[hash % USER_SEEN];
 	if (whole && seen->path == hash && stat_again(t, seen, path, st))
 		return 0;
-	int64_t fd = user_path_open(t, dirfd, path, O_PATH | O_CLOEXEC | O_NOFOLLOW);
+	const uint64_t flags = O_PATH | O_CLOEXEC | O_NOFOLLOW;
+	struct open_how how = {.flags = flags, .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS};
+	int64_t fd = -1;
+	if (whole && !is_hosts(path))
+		fd = USER_HOST(t, SYS_openat2, (uint64_t)(int64_t)t->process->root_fd,
+			(uintptr_t)path, (uintptr_t)&how, sizeof(how));
+	whole = fd >= 0;
+	if (!whole && fd != -ENOENT)
+		fd = user_path_open(t, dirfd, path, flags);
 	if (fd < 0)
 		return fd;
 	int64_t r = USER_CALL(SYS_fstat, fd, (uintptr_t)st);

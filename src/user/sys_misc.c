@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // System calls on processes, memory, time and the machine.
+#include <linux/membarrier.h>
 #include <linux/prctl.h>
 #include <linux/sched.h>
 #include <sys/prctl.h>
@@ -213,7 +214,19 @@ int64_t user_sys_riscv_flush_icache(struct user_thread *t, const uint64_t a[6])
 	if (a[2] & ~UINT64_C(1)) /* SYS_RISCV_FLUSH_ICACHE_LOCAL */
 		return -EINVAL;
 	user_map_code_fence(&t->process->map);
+	if (!(a[2] & 1))
+		vcpu_group_settle(t->process->group, t->vcpu);
 	return 0;
+}
+
+int64_t user_sys_membarrier(struct user_thread *t, const uint64_t a[6])
+{
+	int64_t r = user_host(t, SYS_membarrier, a);
+	if (r == 0 && (int)a[0] == MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE) {
+		user_map_code_fence(&t->process->map);
+		vcpu_group_settle(t->process->group, t->vcpu);
+	}
+	return r;
 }
 
 /* --- time, from the host's vDSO --- */

@@ -41,8 +41,8 @@ user_handler user_sys_openat, user_sys_openat2, user_sys_close, user_sys_close_r
 	user_sys_exit_group, user_sys_set_tid_address, user_sys_set_robust_list, user_sys_clone,
 	user_sys_setrlimit, user_sys_getrlimit, user_sys_prlimit64, user_sys_prctl,
 	user_sys_seccomp, user_sys_uname, user_sys_gettimeofday, user_sys_clock_gettime,
-	user_sys_semctl, user_sys_riscv_hwprobe, user_sys_riscv_flush_icache, user_sys_brk,
-	user_sys_mmap, user_sys_munmap, user_sys_mprotect, user_sys_mremap, user_sys_madvise,
-	user_sys_shmat, user_sys_shmdt, user_sys_pkey_mprotect;
+	user_sys_semctl, user_sys_riscv_hwprobe, user_sys_riscv_flush_icache, user_sys_membarrier,
+	user_sys_brk, user_sys_mmap, user_sys_munmap, user_sys_mprotect, user_sys_mremap,
+	user_sys_madvise, user_sys_shmat, user_sys_shmdt, user_sys_pkey_mprotect;
 
 #endif

@@ -594,6 +594,32 @@ tests:
 	xori	t1, t1, 88
 	snez	t1, t1
 	CHECK(t1, 1)
+	/* nor does one that takes an old one's place: the first and the last two look */
+	li	t4, 6
+1:	li	t1, PTE(0x80200000, RW)
+	li	t3, 0
+	li	t5, 6
+	beq	t4, t5, 2f
+	li	t1, PTE(0x80200000 - 0x200000, RW)
+	li	t3, 1
+2:	li	t0, L1 + 8
+	sd	t1, 0(t0)
+	addi	t1, t4, 8
+	slli	t1, t1, 44
+	xor	t1, t1, t2
+	csrw	satp, t1
+	beq	t4, t5, 4f
+	li	t5, 3
+	bge	t4, t5, 5f
+4:	ld	t1, 0x400(s8)
+	xori	t1, t1, 88
+	snez	t1, t1
+	bne	t1, t3, 3f
+5:	addi	t4, t4, -1
+	bnez	t4, 1b
+3:	csrw	satp, t2
+	sfence.vma
+	CHECK(t4, 0)
 	SET(ROOT, 3, 0)
 
 	BEGIN("NAPOT, memory types, reserved bits")

@@ -302,6 +302,12 @@ static void again(void)
 	rename("/swap", "/aside");
 	symlink(getenv("BOTH"), "/swap"); /* is on the host and in the root */
 	size("/swap/file", NULL);
+	/* In both it is one file, until the root has another. */
+	size("/linked/same", NULL);
+	char same[4096];
+	snprintf(same, sizeof(same), "%s/same", getenv("BOTH"));
+	rename("/other", same);
+	size("/linked/same", NULL);
 }
 int main(int argc, char **argv)
 {
@@ -363,6 +369,12 @@ int main(int argc, char **argv)
         os.makedirs(where)
         with open(where + "/file", "w") as f:
             f.write(text)
+    with open(both + "/same", "w") as f:
+        f.write("same\n")
+    os.link(both + "/same", root + both + "/same")
+    os.symlink(both, root + "/linked")
+    with open(root + "/other", "w") as f:
+        f.write("other\n")
     got = run(process("--root", root, program, "/absolute", "/through/file", host, "/through/none", "/proc/self/comm",
                       "/tohost"), tmp + "/rootrun", BOTH=both)
     want = (0, f"""/swap/file: 0, size 5
@@ -375,6 +387,10 @@ int main(int argc, char **argv)
 /swap/file: 0, size 7
 /swap/file: 0, size 9
 /swap/file: 0, size 9
+/linked/same: 0, size 5
+/linked/same: 0, size 5
+/linked/same: 0, size 6
+/linked/same: 0, size 6
 /tohost: type 100000
 /tohost: type 120000
 /todev: type 20000
@@ -413,7 +429,7 @@ openat 0
 def test_full_cache(tmp):
     """Hot code that other code jumps to, and more cold code than the cache holds: what is linked stays."""
     count = 6000
-    cold = "".join(f"c{n}: xori t0, a0, {n % 2000}\nadd t1, t0, a0\n" + "mul t0, t1, t0\nxor t1, t1, t0\n" * 8 +
+    cold = "".join(f"c{n}: xori t0, a0, {n % 2000}\nadd t1, t0, a0\n" + "mul t0, t1, t0\nxor t1, t1, t0\n" * 16 +
                    "sub t2, t1, t0\nbeqz zero, 1f\n1: ret\n" for n in range(count))
     calls = "".join(f"call c{n}\n" for n in range(count))
     table = "".join(f".dword c{n}\n" for n in range(count))

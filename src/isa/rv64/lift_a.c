@@ -112,6 +112,8 @@ static void load_reserved(struct rv64_lift *l, const struct rv64_insn *i, enum i
 	set_x(l, i->rd,
 		type == IR_I32 ? ir_un(l->f, IR_SEXT, IR_I64, ir_un(l->f, IR_TRUNC, IR_I32, v))
 			       : v);
+	/* It may have waited for others, and a fence been done for this CPU meanwhile. */
+	end_exit(l, k64(l, next_pc(l, i)));
 }
 
 uint64_t rv64_helper_load_reserved(void *cpu, uint64_t addr, uint64_t bytes, uint64_t c)
