@@ -200,6 +200,20 @@ static int make_dir(struct cgroup_dir *d, struct error *err)
 	return 0;
 }
 
+int cgroup_check_free(const struct cgroup *cg, struct error *err)
+{
+	vec_for_each (d, &cg->dirs) {
+		char *path _free_ = xasprintf("%s/cgroup.procs", d->path), first;
+		int fd _close_ = open(path, O_RDONLY | O_CLOEXEC);
+		if (fd < 0 || read(fd, &first, 1) <= 0)
+			continue;
+		error_set(err, EBUSY, "cgroup %s has processes already", d->path);
+		error_remedy(err, "give the container a linux.cgroupsPath of its own");
+		return -EBUSY;
+	}
+	return 0;
+}
+
 int cgroup_make(struct cgroup *cg, bool v2, struct error *err)
 {
 	vec_for_each (d, &cg->dirs) {

@@ -29,6 +29,9 @@ struct cgroup {
 /* Where the directories of `path` will be; nothing is made. A path that begins with "/" counts from
  * the top of each hierarchy that we see, any other from our own group. */
 int cgroup_locate(struct cgroup *cg, const char *path, struct error *err);
+/* -EBUSY when one of them is there already and has processes: they would be the container's, and
+ * end with it. */
+int cgroup_check_free(const struct cgroup *cg, struct error *err);
 /* Makes them with their parents, and opens them: the one of v2, or those of v1. */
 int cgroup_make(struct cgroup *cg, bool v2, struct error *err);
 /* Opens those that are there. */

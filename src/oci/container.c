@@ -126,6 +126,8 @@ static int locate_cgroup(struct state *s, struct error *err)
 	char *own _free_ = xasprintf("%sstrata-%s", geteuid() == 0 ? "/" : "", s->id);
 	const char *path = s->spec->cgroups_path;
 	int r = cgroup_locate(&s->cgroup, path && *path ? path : own, err);
+	if (r == 0 && (r = cgroup_check_free(&s->cgroup, err)) < 0)
+		cgroup_done(&s->cgroup); /* another's: not to be removed either */
 	/* Written down first: whoever comes after us can remove what we have made. */
 	if (r == 0)
 		r = state_save(s, err);

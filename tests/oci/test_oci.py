@@ -340,6 +340,38 @@ def test_cgroup_limits(room):
     same(room.left(), [])
 
 
+def test_a_cgroup_in_use_is_left_alone(room):
+    """Its processes would be killed with the container."""
+    top = "/sys/fs/cgroup/pids" if os.path.isdir("/sys/fs/cgroup/pids") else "/sys/fs/cgroup"
+    group = f"strata-used-{os.getpid()}"
+    os.mkdir(f"{top}/{group}")
+    p = subprocess.Popen(["sleep", "100"])
+    try:
+        with open(f"{top}/{group}/cgroup.procs", "w") as f:
+            f.write(str(p.pid))
+        c = room.config("true")
+        c["linux"]["cgroupsPath"] = "/" + group
+        got = room.run(c)
+        check(got.returncode == 1 and "has processes already" in got.stderr, got.stderr)
+        same(p.poll(), None)
+        same(room.left(), [])
+    finally:
+        p.kill()
+        p.wait()
+        wait_for(lambda: not open(f"{top}/{group}/cgroup.procs").read())
+        os.rmdir(f"{top}/{group}")
+    c["linux"]["cgroupsPath"] = f"/{group}/deep/er"
+    same(room.output(c), "")
+    same([d for d in os.listdir(top) if d == group and os.listdir(f"{top}/{d}") and os.path.isdir(f"{top}/{d}/deep/er")], [])
+    for hierarchy in os.listdir("/sys/fs/cgroup"):
+        for d in (f"/sys/fs/cgroup/{hierarchy}/{group}/deep", f"/sys/fs/cgroup/{hierarchy}/{group}"):
+            if os.path.isdir(d):
+                os.rmdir(d)
+    for d in (f"{top}/{group}/deep", f"{top}/{group}"):
+        if os.path.isdir(d):
+            os.rmdir(d)
+
+
 def test_seccomp(room):
     c = room.config("mkdir /tmp/x; echo $?; uname >/dev/null; echo $?; grep ^Seccomp: /proc/self/status")
     c["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"], "syscalls": [
