@@ -58,6 +58,26 @@ static struct rv64_superpage *superpage_slot(struct rv64_cpu *c, gva_t addr)
 	return &c->superpages[(addr.v >> RV64_SUPERPAGE_SHIFT) % RV64_SUPERPAGES];
 }
 
+static void clear_superpages(struct rv64_cpu *c)
+{
+	memset(c->superpages, 0, sizeof(c->superpages));
+	c->superpages_low = UINT64_MAX;
+	c->superpages_high = 0;
+}
+
+static void add_superpage(struct rv64_cpu *c, gva_t addr, uint64_t pte, unsigned level, bool global)
+{
+	uint64_t bytes = UINT64_C(1) << (GUEST_PAGE_SHIFT + level * VPN_BITS);
+	uint64_t low = align_down(addr.v, bytes);
+	c->superpages_low = MIN(c->superpages_low, low);
+	c->superpages_high = MAX(c->superpages_high, low + (bytes - 1));
+	*superpage_slot(c, addr) = (struct rv64_superpage){.page = addr.v >> RV64_SUPERPAGE_SHIFT,
+		.pte = pte,
+		.level = (uint8_t)level,
+		.space = (uint8_t)c->space,
+		.global = global};
+}
+
 /* Those of one space; global ones stay. */
 static void forget_superpages(struct rv64_cpu *c, unsigned space)
 {
@@ -69,6 +89,8 @@ static void forget_superpages(struct rv64_cpu *c, unsigned space)
 /* A fence for one address is for all of the superpage. */
 static void fence_superpages(struct rv64_cpu *c, uint64_t start, uint64_t last)
 {
+	if (start > c->superpages_high || last < c->superpages_low)
+		return;
 	for (unsigned n = 0; n < RV64_SUPERPAGES; n++) {
 		struct rv64_superpage *s = &c->superpages[n];
 		uint64_t bytes = UINT64_C(1) << (GUEST_PAGE_SHIFT + s->level * VPN_BITS);
@@ -104,7 +126,7 @@ void rv64_mmu_init(struct rv64_cpu *c)
 {
 	if (c->head.flat)
 		return;
-	memset(c->superpages, 0, sizeof(c->superpages));
+	clear_superpages(c);
 	for (unsigned n = 0; n < ARRAY_SIZE(c->tlbs); n++)
 		tlb_flush(&c->tlbs[n]);
 	for (unsigned space = 0; space < RV64_SPACES; space++) {
@@ -124,7 +146,7 @@ void rv64_mmu_set_satp(struct rv64_cpu *c, uint64_t satp)
 	if (satp == c->satp)
 		return;
 	if (satp >> SATP_MODE_SHIFT != c->satp >> SATP_MODE_SHIFT)
-		memset(c->superpages, 0, sizeof(c->superpages));
+		clear_superpages(c);
 	c->satp = satp;
 	unsigned space = 0;
 	while (space < RV64_SPACES && c->spaces[space].satp != satp)
@@ -323,12 +345,7 @@ static int walk(struct rv64_cpu *c, gva_t addr, enum isa_access access, struct i
 		*out = m;
 		note_mapping(c, addr, low_bits, m.executable);
 		if (level)
-			*superpage_slot(c, addr) =
-				(struct rv64_superpage){.page = addr.v >> RV64_SUPERPAGE_SHIFT,
-					.pte = updated,
-					.level = (uint8_t)level,
-					.space = (uint8_t)c->space,
-					.global = global};
+			add_superpage(c, addr, updated, level, global);
 		return 0;
 	}
 	return page_fault(c, addr, access); /* a table where the last level must have a leaf */

@@ -81,6 +81,7 @@ struct rv64_cpu {
 		uint64_t code[RV64_CODE_FILTER_BITS / 64];
 	} spaces[RV64_SPACES];
 	struct rv64_superpage superpages[RV64_SUPERPAGES]; /* direct-mapped */
+	uint64_t superpages_low, superpages_high;	   /* none is outside; low > high: none */
 	unsigned space;					   /* the current one */
 	unsigned next_space;				   /* to be reused next */
 	uint32_t last_epoch;				   /* the newest that a space has */
