@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "container/cgroup.h"
+#include "container/userns.h"
 
 static const struct spec_device_rule always[] = {
 	{true, 'c', -1, -1, "m"},			    /* making a node gives no access */
@@ -177,5 +178,5 @@ int cgroup_allow_devices(const struct cgroup *cg, const struct spec_resources *r
 			v2 = d;
 	}
 	/* Without rights to BPF there are no rights to device nodes either. */
-	return v2 && v2->fd >= 0 && geteuid() == 0 ? allow_v2(v2, r, err) : 0;
+	return v2 && v2->fd >= 0 && geteuid() == 0 && userns_is_host() ? allow_v2(v2, r, err) : 0;
 }

@@ -13,6 +13,7 @@
 #include <stdio.h>
 
 #include "container/hooks.h"
+#include "container/userns.h"
 #include "oci/config.h"
 #include "os/file.h"
 
@@ -123,7 +124,8 @@ static int check_options(
 static int locate_cgroup(struct state *s, struct error *err)
 {
 	/* Beside all others; below ourselves where only that is delegated to us. */
-	char *own _free_ = xasprintf("%sstrata-%s", geteuid() == 0 ? "/" : "", s->id);
+	char *own _free_ =
+		xasprintf("%sstrata-%s", geteuid() == 0 && userns_is_host() ? "/" : "", s->id);
 	const char *path = s->spec->cgroups_path;
 	int r = cgroup_locate(&s->cgroup, path && *path ? path : own, err);
 	if (r == 0 && (r = cgroup_check_free(&s->cgroup, err)) < 0)

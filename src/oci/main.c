@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "container/userns.h"
 #include "oci/command.h"
 
 extern const struct command cmd_create, cmd_delete, cmd_events, cmd_exec, cmd_features, cmd_kill,
@@ -82,10 +83,11 @@ static int fail(const struct global *g, const struct error *err)
 static char *default_root(void)
 {
 	const char *run = getenv("XDG_RUNTIME_DIR");
-	if (geteuid() != 0 && run && *run == '/')
+	/* Root of a user namespace, as a rootless engine makes us, is an ordinary user. */
+	bool host_root = geteuid() == 0 && userns_is_host();
+	if (!host_root && run && *run == '/')
 		return xasprintf("%s/strata-oci", run);
-	return geteuid() == 0 ? xstrdup("/run/strata-oci")
-			      : xasprintf("/tmp/strata-oci-%u", geteuid());
+	return host_root ? xstrdup("/run/strata-oci") : xasprintf("/tmp/strata-oci-%u", geteuid());
 }
 
 static int check_globals(struct global *g, struct error *err)

@@ -5,6 +5,7 @@ and busybox; has a storage of its own. Prints TAP."""
 import json
 import os
 import pty
+import pwd
 import shutil
 import subprocess
 import sys
@@ -182,6 +183,83 @@ def test_healthcheck(podman):
     podman.output("exec", "well", "touch", "/tmp/well")
     same(podman.call("healthcheck", "run", "well").returncode, 0)
     podman.output("rm", "-f", "-t", "0", "well")
+
+
+def test_pod(podman):
+    if not any(os.path.exists(os.path.join(d, "catatonit")) for d in ("/usr/libexec/podman", "/usr/bin", "/usr/local/bin")):
+        raise Skip("no catatonit")
+    podman.output("pod", "create", "--name", "together", "--network", "none", "--share", "ipc,uts,pid")
+    out = podman.output("run", "--rm", "--pod", "together", "busybox", "sh", "-c", "echo $$; tr '\\0' ' ' < /proc/1/cmdline")
+    check("catatonit" in out and not out.startswith("1\n"), out)
+    podman.output("pod", "rm", "-f", "together")
+
+
+def test_user_mode_network(podman):
+    if not shutil.which("slirp4netns"):
+        raise Skip("no slirp4netns")
+    out = podman.output("run", "--rm", "--network", "slirp4netns", "busybox", "ip", "addr", "show", "tap0")
+    check("10.0.2." in out, out)
+
+
+def test_other_options(podman):
+    for options, words, want in (
+            (["--sysctl", "kernel.msgmax=5000"], ["cat", "/proc/sys/kernel/msgmax"], "5000"),
+            (["--device", "/dev/fuse"], ["sh", "-c", ": < /dev/fuse && echo open"], "open"),
+            (["--user", "7:8", "-w", "/tmp"], ["sh", "-c", "id -u; id -g; pwd"], "7\n8\n/tmp"),
+            (["--oom-score-adj", "100"], ["cat", "/proc/self/oom_score_adj"], "100"),
+            (["--security-opt", "mask=/etc/passwd"], ["cat", "/etc/passwd"], ""),
+            (["--umask", "0027"], ["sh", "-c", "umask"], "0027"),
+            (["--shm-size", "128k"], ["sh", "-c", "df -k /dev/shm | tail -1 | tr -s ' ' | cut -d' ' -f2"], "128"),
+            (["--restart", "on-failure:2"], ["true"], "")):
+        if "--restart" in options:
+            podman.start("again", "exit 3", *options)
+            for _ in range(100):
+                if podman.output("inspect", "-f", "{{.RestartCount}} {{.State.Status}}", "again") == "2 exited\n":
+                    break
+                time.sleep(0.05)
+            else:
+                raise Failed("not started again twice")
+            podman.output("rm", "-f", "again")
+        else:
+            same(podman.run(*words, options=options).strip(), want)
+
+
+def test_without_root(podman):
+    """As an ordinary user who has a range of subordinate IDs."""
+    ranged = {line.split(":")[0] for line in open("/etc/subuid")} if os.path.exists("/etc/subuid") else set()
+    user = next((u for u in pwd.getpwall() if u.pw_name in ranged and u.pw_uid), None)
+    if not user or not shutil.which("newuidmap"):
+        raise Skip("no user with a range in /etc/subuid, or no newuidmap")
+    home = os.path.join(podman.directory, "home")
+    os.makedirs(home + "/run", 0o700)
+    os.chmod(podman.directory, 0o755)
+    for name in ("containers.conf", "image.tar", RUNTIME):
+        shutil.copy(os.path.join(podman.directory, name) if name != RUNTIME else RUNTIME, home)
+    containers = os.path.join(home, "containers.conf")
+    text = open(containers).read().replace(os.path.abspath(RUNTIME), os.path.join(home, os.path.basename(RUNTIME)))
+    with open(containers, "w") as f:
+        f.write(text.replace(f'image_copy_tmp_dir = "{podman.directory}"', f'image_copy_tmp_dir = "{home}"'))
+    for at in [home] + [os.path.join(home, n) for n in os.listdir(home)]:
+        os.chown(at, user.pw_uid, user.pw_gid)
+    env = {"HOME": home, "XDG_RUNTIME_DIR": home + "/run", "CONTAINERS_CONF": containers, "PATH": os.environ["PATH"], "USER": user.pw_name}
+
+    def call(*words):
+        p = subprocess.run(["podman", *words], cwd=home, env=env, user=user.pw_uid, group=user.pw_gid, extra_groups=[], text=True,
+                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=100)
+        if p.returncode:
+            raise Failed(f"podman {' '.join(words)}: status {p.returncode}: {p.stdout}{p.stderr}")
+        return p.stdout
+
+    try:
+        call("import", "image.tar", "busybox")
+        same(call("run", "--rm", "--network", "none", "busybox", "sh", "-c", "id -u; head -1 /proc/self/uid_map").split(), ["0", "0", str(user.pw_uid), "1"])
+        call("run", "-d", "--name", "mine", "--network", "none", "busybox", "sleep", "100")
+        same(call("exec", "mine", "id", "-u"), "0\n")
+        call("rm", "-f", "-t", "0", "mine")
+    finally:
+        subprocess.run(["podman", "unshare", "rm", "-rf", os.path.join(home, ".local")], cwd=home, env=env, user=user.pw_uid, group=user.pw_gid,
+                       extra_groups=[], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        call("system", "migrate")  # ends the process that keeps the user's namespaces
 
 
 def test_build(podman):
