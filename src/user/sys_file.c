@@ -308,6 +308,43 @@ int64_t user_sys_connect(struct user_thread *t, const uint64_t a[6])
 	return with_address(t, SYS_connect, a);
 }
 
+/* A path of the host becomes what the guest knows it by. */
+static int64_t get_address(struct user_thread *t, long nr, const uint64_t a[6])
+{
+	struct sockaddr_un un;
+	uint32_t room, bytes = sizeof(un);
+	const size_t start = offsetof(struct sockaddr_un, sun_path);
+	if (!t->process->root)
+		return user_host(t, nr, a);
+	if (user_read(a[2], &room, sizeof(room)) < 0)
+		return -EFAULT;
+	int64_t r = USER_HOST(t, nr, a[0], (uintptr_t)&un, (uintptr_t)&bytes);
+	if (r < 0 || bytes > sizeof(un) || bytes <= start || un.sun_family != AF_UNIX ||
+		un.sun_path[0] != '/')
+		return r < 0 ? r : user_host(t, nr, a);
+	char name[sizeof(un.sun_path) + 1] = "";
+	memcpy(name, un.sun_path, bytes - start);
+	const char *guest = user_path_to_guest(t->process, name);
+	bytes = (uint32_t)(start + strlen(guest) + 1);
+	memcpy(un.sun_path, guest, bytes - start);
+	if ((int32_t)room < 0)
+		return -EINVAL;
+	if (user_write(a[1], &un, MIN(room, bytes)) < 0 ||
+		user_write(a[2], &bytes, sizeof(bytes)) < 0)
+		return -EFAULT;
+	return 0;
+}
+
+int64_t user_sys_getsockname(struct user_thread *t, const uint64_t a[6])
+{
+	return get_address(t, SYS_getsockname, a);
+}
+
+int64_t user_sys_getpeername(struct user_thread *t, const uint64_t a[6])
+{
+	return get_address(t, SYS_getpeername, a);
+}
+
 /* --- epoll: the event is packed on x86-64 alone --- */
 struct guest_event {
 	uint32_t events, pad;

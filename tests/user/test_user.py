@@ -243,8 +243,10 @@ def test_root(tmp):
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <unistd.h>
 static void show(const char *path)
 {
@@ -309,10 +311,28 @@ static void again(void)
 	rename("/other", same);
 	size("/linked/same", NULL);
 }
+/* A socket's name is what it was called. */
+static void named(const char *path)
+{
+	struct sockaddr_un un = {AF_UNIX}, got;
+	socklen_t n = sizeof(got), few = 5;
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0), other = socket(AF_UNIX, SOCK_STREAM, 0);
+	strcpy(un.sun_path, path);
+	printf("bind %d", bind(fd, (void *)&un, sizeof(un)) || listen(fd, 1));
+	printf(", name %d %s %d", getsockname(fd, (void *)&got, &n), got.sun_path, (int)n);
+	memset(&got, 0, sizeof(got));
+	printf(", short %d %s %d", getsockname(fd, (void *)&got, &few), got.sun_path, (int)few);
+	n = sizeof(got);
+	printf(", connect %d", connect(other, (void *)&un, sizeof(un)));
+	printf(", peer %d %s %d\n", getpeername(other, (void *)&got, &n), got.sun_path, (int)n);
+	n = sizeof(got);
+	printf("no name %d, %d\n", getsockname(other, (void *)&got, &n), (int)n);
+}
 int main(int argc, char **argv)
 {
 	char cwd[4096], link[4096] = "";
 	again();
+	named("/in/root/socket");
 	kind("/tohost", 0);
 	kind("/tohost", AT_SYMLINK_NOFOLLOW);
 	kind("/todev", 0);
@@ -391,6 +411,8 @@ int main(int argc, char **argv)
 /linked/same: 0, size 5
 /linked/same: 0, size 6
 /linked/same: 0, size 6
+bind 0, name 0 /in/root/socket 18, short 0 /in 18, connect 0, peer 0 /in/root/socket 18
+no name 0, 2
 /tohost: type 100000
 /tohost: type 120000
 /todev: type 20000
