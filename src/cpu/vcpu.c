@@ -12,7 +12,7 @@
 #include "base/log.h"
 #include "isa/fpu.h"
 
-enum { HOT_DEFAULT = 64, COMPILED_BYTES = 32 << 20, INTERPRETED_BYTES = 24 << 20 };
+enum { HOT_DEFAULT = 64, COMPILED_BYTES = 32 << 20, INTERPRETED_BYTES = 16 << 20 };
 
 /* --- what the architecture asks of us --- */
 static bool env_mmio_read(void *opaque, gpa_t addr, unsigned bytes, uint64_t *value)

@@ -444,12 +444,14 @@ static void make_code(void *opaque, const uint8_t *host)
 	pthread_mutex_unlock(&m->lock);
 }
 
-bool user_map_written(struct user_map *m, uint64_t addr)
+bool user_map_written(struct user_map *m, uint64_t addr, bool *changed)
 {
+	*changed = false;
 	if (!(user_map_page(m, addr) & USER_PAGE_W))
 		return false;
 	pthread_mutex_lock(&m->lock);
 	uint8_t page = user_map_page(m, addr);
+	*changed = page & USER_PAGE_CODE;
 	drop_page(m, align_down(addr, GUEST_PAGE_BYTES));
 	pthread_mutex_unlock(&m->lock);
 	return page & USER_PAGE_W;

@@ -55,9 +55,9 @@ int64_t user_madvise(struct user_map *m, uint64_t addr, uint64_t bytes, int advi
 int64_t user_shmat(struct user_map *m, int id, uint64_t addr, int flags);
 int64_t user_shmdt(struct user_map *m, uint64_t addr);
 
-/* The guest wrote to a page with code: true when the write may be tried again. [in a signal
- * handler; the thread does not hold the lock] */
-bool user_map_written(struct user_map *m, uint64_t addr);
+/* The guest wrote to a page with code: true when the write may be tried again; *changed: it was
+ * the code that was in the way. [in a signal handler; the thread does not hold the lock] */
+bool user_map_written(struct user_map *m, uint64_t addr, bool *changed);
 /* All writable pages become writable for the host's kernel; false: they were. */
 bool user_map_unguard(struct user_map *m);
 /* Code may have changed through another mapping of the same memory. */

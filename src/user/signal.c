@@ -98,11 +98,12 @@ static void on_fault(int sig, siginfo_t *info, void *context)
 	}
 	uint64_t addr = (uintptr_t)info->si_addr;
 	if (sig == SIGSEGV && info->si_code == SEGV_ACCERR) {
-		/* Two threads may write at once: then one of them finds the page writable. */
-		bool again = t->retried_addr == addr && t->retries > 1000;
-		t->retries = t->retried_addr == addr ? t->retries + 1 : 0;
+		/* Two threads may write at once: then one of them finds the page writable. That it
+		 * should find it so again and again, and the host refuse, is another matter. */
+		bool changed, written = user_map_written(&t->process->map, addr, &changed);
+		t->retries = t->retried_addr == addr && !changed ? t->retries + 1 : 0;
 		t->retried_addr = addr;
-		if (!again && user_map_written(&t->process->map, addr)) {
+		if (written && t->retries < 1000) {
 			errno = code;
 			return;
 		}

@@ -34,6 +34,12 @@ static void changing_code(void)
 		sum += ((fn *)code)();
 	}
 	printf("rewritten: %d\n", sum);
+	for (int n = sum = 0; n < 3000; n++) {
+		code[0] = 0x00000513 | (unsigned)(n & 2047) << 20;
+		__builtin___clear_cache((char *)code, (char *)(code + 1));
+		sum += ((fn *)code)();
+	}
+	printf("one word rewritten: %d\n", sum);
 	/* The kernel writes to a page with code. */
 	int fds[2];
 	unsigned other[2] = {0x00000513 | 77 << 20, 0x00008067};
