@@ -213,7 +213,7 @@ def test_other_options(podman):
             (["--restart", "on-failure:2"], ["true"], "")):
         if "--restart" in options:
             podman.start("again", "exit 3", *options)
-            for _ in range(100):
+            for _ in range(600):
                 if podman.output("inspect", "-f", "{{.RestartCount}} {{.State.Status}}", "again") == "2 exited\n":
                     break
                 time.sleep(0.05)
@@ -285,7 +285,8 @@ def main():
         print("1..0 # SKIP needs root and busybox")
         return 0
     only = sys.argv[1:]
-    with tempfile.TemporaryDirectory(prefix="strata-podman-", ignore_cleanup_errors=True) as tmp:
+    # Short: where podman's directory has more than 50 characters, it waits 20 s for the end of each container.
+    with tempfile.TemporaryDirectory(prefix="p-", ignore_cleanup_errors=True) as tmp:
         podman = Podman(tmp)
         try:
             run_tests([f for n, f in globals().items() if n.startswith("test_") and (not only or n in only)], podman)
