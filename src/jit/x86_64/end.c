@@ -147,22 +147,24 @@ static void look_up(struct asm_buf *a, const struct jit *j, enum transfer how, u
 	try_entry(a, j, how, no);
 }
 
+static void fix_both(struct asm_buf *a, uint8_t *no[2], const uint8_t *target)
+{
+	asm_fix(a, no[0], target);
+	asm_fix(a, no[1], target);
+}
+
 void gen_look_up_code(struct asm_buf *a, struct jit *j)
 {
 	uint8_t *first[2], *second[2];
 	j->look_up = a->p;
 	look_up(a, j, BY_JMP, first);
 	j->other_way = a->p; /* of the entry in ecx */
-	for (unsigned n = 0; n < 2; n++)
-		asm_fix(a, first[n], a->p);
+	fix_both(a, first, a->p);
 	asm_alu_imm(a, 4, ALU_XOR, RCX, JUMP_WAY);
 	try_entry(a, j, BY_JMP, second);
-	for (unsigned n = 0; n < 2; n++)
-		asm_fix(a, second[n], a->p);
-	asm_store(a, 8, HEAD_MEM(pc), RAX);
-	asm_store_imm(a, 8, HEAD_MEM(exec.link), 0);
-	asm_mov_imm(a, RAX, INTERP_MISS);
-	asm_jmp_to(a, j->leave);
+	fix_both(a, second, a->p);
+	asm_mov_imm(a, RDX, 0); /* no link */
+	asm_jmp_to(a, j->leave_cell);
 }
 
 static void target_to_rax(struct gen *g, ir_ref target)
@@ -174,8 +176,7 @@ static void indirect(struct gen *g)
 {
 	uint8_t *no[2];
 	look_up(&g->a, g->j, BY_JMP, no);
-	for (unsigned n = 0; n < 2; n++)
-		asm_fix(&g->a, no[n], g->j->other_way);
+	fix_both(&g->a, no, g->j->other_way);
 }
 
 static struct jit_link *next_link(struct gen *g)
@@ -221,8 +222,9 @@ static void call_looked_up(struct gen *g)
 {
 	uint8_t *no[2];
 	look_up(&g->a, g->j, BY_CALL, no);
-	for (unsigned n = 0; n < 2; n++)
-		gen_stub(g, STUB_CALL, no[n])->back = g->a.p;
+	struct gen_stub *s = gen_stub(g, STUB_CALL, no[0]);
+	s->from_too = no[1];
+	s->back = g->a.p;
 }
 
 /* An inline cache, of the first address that it comes to. Only in flat code, where all code goes
@@ -254,13 +256,11 @@ static void cell_stub(struct gen *g, const struct gen_stub *s)
 	look_up(&g->a, g->j, s->back ? BY_CALL : BY_JMP, no);
 	if (s->back) {
 		asm_jmp_to(&g->a, s->back);
-		for (unsigned n = 0; n < 2; n++)
-			asm_fix(&g->a, no[n], g->a.p);
+		fix_both(&g->a, no, g->a.p);
 		asm_fix(&g->a, asm_call(&g->a), g->j->other_way);
 		asm_jmp_to(&g->a, s->back);
 	} else {
-		for (unsigned n = 0; n < 2; n++)
-			asm_fix(&g->a, no[n], g->j->other_way);
+		fix_both(&g->a, no, g->j->other_way);
 	}
 	while ((uintptr_t)g->a.p % sizeof(uint64_t))
 		asm_8(&g->a, 0xcc);
@@ -516,6 +516,7 @@ void gen_stubs(struct gen *g)
 			cell_stub(g, s);
 			break;
 		case STUB_CALL:
+			asm_fix(&g->a, s->from_too, g->a.p);
 			asm_fix(&g->a, asm_call(&g->a), g->j->other_way);
 			asm_jmp_to(&g->a, s->back);
 			break;

@@ -63,9 +63,10 @@ struct gen_stub {
 	bool arg_fp[3];
 	int32_t disp, imm;
 	uint32_t info, fp_info;
-	uint8_t *from;	  /* the jump to it */
-	uint8_t *back;	  /* where it returns */
-	uint8_t *cell[2]; /* distances to the halves of the cell */
+	uint8_t *from;	   /* the jump to it */
+	uint8_t *from_too; /* STUB_CALL: another */
+	uint8_t *back;	   /* where it returns */
+	uint8_t *cell[2];  /* distances to the halves of the cell */
 	uint64_t pc;
 };
 
