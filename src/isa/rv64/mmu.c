@@ -52,6 +52,14 @@ static uint64_t *code_filter(struct rv64_cpu *c, unsigned space, uint64_t page, 
 	return &c->spaces[space].code[n / 64];
 }
 
+/* What a leaf maps: *low to the byte *last. low_bits: of the page number, from the address. */
+static void leaf_range(uint64_t addr, unsigned low_bits, uint64_t *low, uint64_t *last)
+{
+	uint64_t bytes = UINT64_C(1) << (low_bits + GUEST_PAGE_SHIFT);
+	*low = align_down(addr, bytes);
+	*last = *low + (bytes - 1);
+}
+
 /* --- superpages --- */
 static struct rv64_superpage *superpage_slot(struct rv64_cpu *c, gva_t addr)
 {
@@ -67,10 +75,10 @@ static void clear_superpages(struct rv64_cpu *c)
 
 static void add_superpage(struct rv64_cpu *c, gva_t addr, uint64_t pte, unsigned level, bool global)
 {
-	uint64_t bytes = UINT64_C(1) << (GUEST_PAGE_SHIFT + level * VPN_BITS);
-	uint64_t low = align_down(addr.v, bytes);
+	uint64_t low, last;
+	leaf_range(addr.v, level * VPN_BITS, &low, &last);
 	c->superpages_low = MIN(c->superpages_low, low);
-	c->superpages_high = MAX(c->superpages_high, low + (bytes - 1));
+	c->superpages_high = MAX(c->superpages_high, last);
 	*superpage_slot(c, addr) = (struct rv64_superpage){.page = addr.v >> RV64_SUPERPAGE_SHIFT,
 		.pte = pte,
 		.level = (uint8_t)level,
@@ -93,9 +101,9 @@ static void fence_superpages(struct rv64_cpu *c, uint64_t start, uint64_t last)
 		return;
 	for (unsigned n = 0; n < RV64_SUPERPAGES; n++) {
 		struct rv64_superpage *s = &c->superpages[n];
-		uint64_t bytes = UINT64_C(1) << (GUEST_PAGE_SHIFT + s->level * VPN_BITS);
-		uint64_t low = align_down(s->page << RV64_SUPERPAGE_SHIFT, bytes);
-		if (s->pte && low <= last && low + (bytes - 1) >= start)
+		uint64_t low, high;
+		leaf_range(s->page << RV64_SUPERPAGE_SHIFT, s->level * VPN_BITS, &low, &high);
+		if (s->pte && low <= last && high >= start)
 			s->pte = 0;
 	}
 }
@@ -262,9 +270,8 @@ static void note_mapping(struct rv64_cpu *c, gva_t addr, unsigned low_bits, bool
 	}
 	if (!low_bits)
 		return;
-	uint64_t bytes = UINT64_C(1) << (low_bits + GUEST_PAGE_SHIFT),
-		 low = align_down(addr.v, bytes);
-	uint64_t high = low + bytes - 1;
+	uint64_t low, high;
+	leaf_range(addr.v, low_bits, &low, &high);
 	c->spaces[c->space].large_low = MIN(c->spaces[c->space].large_low, low);
 	c->spaces[c->space].large_high = MAX(c->spaces[c->space].large_high, high);
 }
