@@ -1,7 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <signal.h>
-#include <unistd.h>
-
 #include "cli/command.h"
 #include "os/helper.h"
 
@@ -12,14 +9,12 @@ static int run(struct cli *cli, const void *values, char **operands, size_t n)
 	char *helper _free_ = NULL;
 	if (helper_find("strata-oci", &helper, &err) < 0)
 		return cli_fail(cli, EXIT_FAILED, &err);
-	VEC(char *) argv = {0};
+	VEC(const char *) argv = {0};
 	vec_push(&argv, helper);
 	for (size_t i = 0; i < n; i++)
 		vec_push(&argv, operands[i]);
 	vec_push(&argv, NULL);
-	signal(SIGPIPE, SIG_DFL); /* main() ignores it */
-	execv(helper, argv.items);
-	error_errno(&err, errno, "%s", helper);
+	helper_become(helper, argv.items, &err);
 	vec_done(&argv);
 	return cli_fail(cli, EXIT_FAILED, &err);
 }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/process.h"
 
-#include <signal.h>
 #include <unistd.h>
 
 #include "os/helper.h"
@@ -41,9 +40,7 @@ int process_run(struct cli *cli, const struct process_options *o)
 	for (char **word = o->command; *word; word++)
 		vec_push(&argv, *word);
 	vec_push(&argv, NULL);
-	signal(SIGPIPE, SIG_DFL); /* main() ignores it */
-	execv(helper, (char *const *)(uintptr_t)argv.items);
-	error_errno(&err, errno, "%s", helper);
+	helper_become(helper, argv.items, &err);
 	vec_done(&argv);
 	return cli_fail(cli, EXIT_STRATA, &err);
 }

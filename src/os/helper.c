@@ -114,3 +114,10 @@ int helper_start(const char *path, const char *const argv[], const int *fds, uns
 	*pid = child;
 	return 0;
 }
+
+int helper_become(const char *path, const char *const argv[], struct error *err)
+{
+	signal(SIGPIPE, SIG_DFL);
+	execv(path, (char *const *)(uintptr_t)argv);
+	return error_errno(err, errno, "%s", path);
+}

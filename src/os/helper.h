@@ -19,4 +19,7 @@ enum { HELPER_FIRST_FD = 3, HELPER_FDS_MAX = 8 };
 int helper_start(const char *path, const char *const argv[], const int *fds, unsigned count,
 	pid_t *pid, struct error *err);
 
+/* Executes it in place of this program, with SIGPIPE as a shell would set it. Returns the error. */
+int helper_become(const char *path, const char *const argv[], struct error *err);
+
 #endif
