@@ -182,7 +182,7 @@ int mount_idmap(int mount, int user_namespace, bool recursive, struct error *err
 	return attributes(mount, &a, recursive, err);
 }
 
-static int copy_file(int from, int to, const char *name, const struct stat *st)
+static int copy_file(int from, int to, const char *name)
 {
 	int in _close_ = openat(from, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
 	int out _close_ =
@@ -201,7 +201,7 @@ static int copy_entry(int from, int to, const char *name, dev_t device, struct e
 	char link[PATH_MAX];
 	int r = fstatat(from, name, &st, AT_SYMLINK_NOFOLLOW);
 	if (r == 0 && S_ISREG(st.st_mode)) {
-		r = copy_file(from, to, name, &st);
+		r = copy_file(from, to, name);
 	} else if (r == 0 && S_ISLNK(st.st_mode)) {
 		ssize_t n = readlinkat(from, name, link, sizeof(link) - 1);
 		if (n >= 0)

@@ -287,9 +287,8 @@ int process_exec(const struct spec_process *p, const char *path,
 	if (r < 0)
 		return r;
 	/* The filter may deny it; execve() does the same. */
-	if (extra &&
-		capset_both(want[CAPS_EFFECTIVE], want[CAPS_PERMITTED], want[CAPS_INHERITABLE]) < 0)
-		(void)0;
+	if (extra)
+		capset_both(want[CAPS_EFFECTIVE], want[CAPS_PERMITTED], want[CAPS_INHERITABLE]);
 	execve(path, (char *const *)(uintptr_t)p->args, (char *const *)(uintptr_t)p->env);
 	return error_errno(err, errno, "exec %s", path);
 }

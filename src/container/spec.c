@@ -66,52 +66,39 @@ uint64_t spec_propagation(const char *word)
 	return 0;
 }
 
-enum option_kind { ATTR, ATTR_RECURSIVE, SB, BIND, RBIND, COPY_UP, IDMAP, RIDMAP, PROPAGATION };
-
-/* set, clear: MOUNT_ATTR_* (ATTR), MS_* (SB). An option that sets an access time mode clears the
- * whole field. */
+/* As for all mounts below too; for one mount, without the "r". set, clear: MOUNT_ATTR_*. One that
+ * sets an access time mode clears the whole field. */
 static const struct {
 	const char *word;
-	enum option_kind kind;
+	uint64_t set, clear;
+} attributes[] = {
+	{"rro", MOUNT_ATTR_RDONLY, 0},
+	{"rrw", 0, MOUNT_ATTR_RDONLY},
+	{"rnosuid", MOUNT_ATTR_NOSUID, 0},
+	{"rsuid", 0, MOUNT_ATTR_NOSUID},
+	{"rnodev", MOUNT_ATTR_NODEV, 0},
+	{"rdev", 0, MOUNT_ATTR_NODEV},
+	{"rnoexec", MOUNT_ATTR_NOEXEC, 0},
+	{"rexec", 0, MOUNT_ATTR_NOEXEC},
+	{"rnoatime", MOUNT_ATTR_NOATIME, MOUNT_ATTR__ATIME},
+	{"ratime", 0, MOUNT_ATTR__ATIME},
+	{"rrelatime", MOUNT_ATTR_RELATIME, MOUNT_ATTR__ATIME},
+	{"rnorelatime", 0, MOUNT_ATTR__ATIME},
+	{"rstrictatime", MOUNT_ATTR_STRICTATIME, MOUNT_ATTR__ATIME},
+	{"rnostrictatime", 0, MOUNT_ATTR__ATIME},
+	{"rnodiratime", MOUNT_ATTR_NODIRATIME, 0},
+	{"rdiratime", 0, MOUNT_ATTR_NODIRATIME},
+	{"rnosymfollow", MOUNT_ATTR_NOSYMFOLLOW, 0},
+	{"rsymfollow", 0, MOUNT_ATTR_NOSYMFOLLOW},
+};
+
+/* set, clear: MS_* (SB). */
+static const struct {
+	const char *word;
+	enum { NOTHING, SB, BIND, RBIND, COPY_UP, IDMAP, RIDMAP } kind;
 	uint64_t set, clear;
 } options[] = {
-	{"defaults", ATTR, 0, 0},
-	{"ro", ATTR, MOUNT_ATTR_RDONLY, 0},
-	{"rw", ATTR, 0, MOUNT_ATTR_RDONLY},
-	{"nosuid", ATTR, MOUNT_ATTR_NOSUID, 0},
-	{"suid", ATTR, 0, MOUNT_ATTR_NOSUID},
-	{"nodev", ATTR, MOUNT_ATTR_NODEV, 0},
-	{"dev", ATTR, 0, MOUNT_ATTR_NODEV},
-	{"noexec", ATTR, MOUNT_ATTR_NOEXEC, 0},
-	{"exec", ATTR, 0, MOUNT_ATTR_NOEXEC},
-	{"noatime", ATTR, MOUNT_ATTR_NOATIME, MOUNT_ATTR__ATIME},
-	{"atime", ATTR, 0, MOUNT_ATTR__ATIME},
-	{"relatime", ATTR, MOUNT_ATTR_RELATIME, MOUNT_ATTR__ATIME},
-	{"norelatime", ATTR, 0, MOUNT_ATTR__ATIME},
-	{"strictatime", ATTR, MOUNT_ATTR_STRICTATIME, MOUNT_ATTR__ATIME},
-	{"nostrictatime", ATTR, 0, MOUNT_ATTR__ATIME},
-	{"nodiratime", ATTR, MOUNT_ATTR_NODIRATIME, 0},
-	{"diratime", ATTR, 0, MOUNT_ATTR_NODIRATIME},
-	{"nosymfollow", ATTR, MOUNT_ATTR_NOSYMFOLLOW, 0},
-	{"symfollow", ATTR, 0, MOUNT_ATTR_NOSYMFOLLOW},
-	{"rro", ATTR_RECURSIVE, MOUNT_ATTR_RDONLY, 0},
-	{"rrw", ATTR_RECURSIVE, 0, MOUNT_ATTR_RDONLY},
-	{"rnosuid", ATTR_RECURSIVE, MOUNT_ATTR_NOSUID, 0},
-	{"rsuid", ATTR_RECURSIVE, 0, MOUNT_ATTR_NOSUID},
-	{"rnodev", ATTR_RECURSIVE, MOUNT_ATTR_NODEV, 0},
-	{"rdev", ATTR_RECURSIVE, 0, MOUNT_ATTR_NODEV},
-	{"rnoexec", ATTR_RECURSIVE, MOUNT_ATTR_NOEXEC, 0},
-	{"rexec", ATTR_RECURSIVE, 0, MOUNT_ATTR_NOEXEC},
-	{"rnoatime", ATTR_RECURSIVE, MOUNT_ATTR_NOATIME, MOUNT_ATTR__ATIME},
-	{"ratime", ATTR_RECURSIVE, 0, MOUNT_ATTR__ATIME},
-	{"rrelatime", ATTR_RECURSIVE, MOUNT_ATTR_RELATIME, MOUNT_ATTR__ATIME},
-	{"rnorelatime", ATTR_RECURSIVE, 0, MOUNT_ATTR__ATIME},
-	{"rstrictatime", ATTR_RECURSIVE, MOUNT_ATTR_STRICTATIME, MOUNT_ATTR__ATIME},
-	{"rnostrictatime", ATTR_RECURSIVE, 0, MOUNT_ATTR__ATIME},
-	{"rnodiratime", ATTR_RECURSIVE, MOUNT_ATTR_NODIRATIME, 0},
-	{"rdiratime", ATTR_RECURSIVE, 0, MOUNT_ATTR_NODIRATIME},
-	{"rnosymfollow", ATTR_RECURSIVE, MOUNT_ATTR_NOSYMFOLLOW, 0},
-	{"rsymfollow", ATTR_RECURSIVE, 0, MOUNT_ATTR_NOSYMFOLLOW},
+	{"defaults", NOTHING, 0, 0},
 	{"sync", SB, MS_SYNCHRONOUS, 0},
 	{"async", SB, 0, MS_SYNCHRONOUS},
 	{"dirsync", SB, MS_DIRSYNC, 0},
@@ -124,19 +111,18 @@ static const struct {
 	{"tmpcopyup", COPY_UP, 0, 0},
 	{"idmap", IDMAP, 0, 0},
 	{"ridmap", RIDMAP, 0, 0},
-	{"private", PROPAGATION, 0, 0},
-	{"rprivate", PROPAGATION, 0, 0},
-	{"shared", PROPAGATION, 0, 0},
-	{"rshared", PROPAGATION, 0, 0},
-	{"slave", PROPAGATION, 0, 0},
-	{"rslave", PROPAGATION, 0, 0},
-	{"unbindable", PROPAGATION, 0, 0},
-	{"runbindable", PROPAGATION, 0, 0},
 };
 
 const char *spec_mount_option_name(size_t i)
 {
-	return i < ARRAY_SIZE(options) ? options[i].word : NULL;
+	const size_t attrs = ARRAY_SIZE(attributes);
+	if (i < 2 * attrs)
+		return attributes[i % attrs].word + (i < attrs);
+	i -= 2 * attrs;
+	if (i < ARRAY_SIZE(options))
+		return options[i].word;
+	i -= ARRAY_SIZE(options);
+	return i < ARRAY_SIZE(propagations) ? propagations[i].word : NULL;
 }
 
 static void change(uint64_t *set, uint64_t *clear, uint64_t add, uint64_t take)
@@ -145,23 +131,45 @@ static void change(uint64_t *set, uint64_t *clear, uint64_t add, uint64_t take)
 	*clear = (*clear & ~add) | take;
 }
 
+static bool attribute(struct spec_mount *m, const char *word)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(attributes); i++) {
+		uint64_t set = attributes[i].set, clear = attributes[i].clear;
+		if (!strcmp(attributes[i].word + 1, word))
+			change(&m->attr_set, &m->attr_clear, set, clear);
+		else if (!strcmp(attributes[i].word, word))
+			change(&m->recursive_set, &m->recursive_clear, set, clear);
+		else
+			continue;
+		return true;
+	}
+	return false;
+}
+
+static bool propagation(struct spec_mount *m, const char *word)
+{
+	uint64_t flags = spec_propagation(word);
+	if (flags & MS_REC)
+		m->recursive_propagation = flags & ~(uint64_t)MS_REC;
+	else if (flags)
+		m->propagation = flags;
+	return flags;
+}
+
 bool spec_mount_option(struct spec_mount *m, const char *word)
 {
 	size_t i = 0;
+	if (attribute(m, word) || propagation(m, word))
+		return true;
 	while (i < ARRAY_SIZE(options) && strcmp(options[i].word, word))
 		i++;
 	if (i == ARRAY_SIZE(options))
 		return false;
-	uint64_t set = options[i].set, clear = options[i].clear, propagation;
 	switch (options[i].kind) {
-	case ATTR:
-		change(&m->attr_set, &m->attr_clear, set, clear);
-		break;
-	case ATTR_RECURSIVE:
-		change(&m->recursive_set, &m->recursive_clear, set, clear);
+	case NOTHING:
 		break;
 	case SB:
-		m->sb_set = (unsigned)((m->sb_set & ~clear) | set);
+		m->sb_set = (unsigned)((m->sb_set & ~options[i].clear) | options[i].set);
 		break;
 	case RBIND:
 		m->recursive = true;
@@ -179,13 +187,6 @@ bool spec_mount_option(struct spec_mount *m, const char *word)
 		break;
 	case IDMAP:
 		m->idmap = true;
-		break;
-	case PROPAGATION:
-		propagation = spec_propagation(word);
-		if (propagation & MS_REC)
-			m->recursive_propagation = propagation & ~(uint64_t)MS_REC;
-		else
-			m->propagation = propagation;
 		break;
 	}
 	return true;
