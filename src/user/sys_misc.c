@@ -209,23 +209,29 @@ int64_t user_sys_riscv_hwprobe(struct user_thread *t, const uint64_t a[6])
 	return 0;
 }
 
+/* Code that has changed is seen by every thread. */
+static void sync_code(struct user_thread *t)
+{
+	user_map_code_fence(&t->process->map);
+	vcpu_group_settle(t->process->group, t->vcpu);
+}
+
 int64_t user_sys_riscv_flush_icache(struct user_thread *t, const uint64_t a[6])
 {
 	if (a[2] & ~UINT64_C(1)) /* SYS_RISCV_FLUSH_ICACHE_LOCAL */
 		return -EINVAL;
-	user_map_code_fence(&t->process->map);
-	if (!(a[2] & 1))
-		vcpu_group_settle(t->process->group, t->vcpu);
+	if (a[2] & 1)
+		user_map_code_fence(&t->process->map);
+	else
+		sync_code(t);
 	return 0;
 }
 
 int64_t user_sys_membarrier(struct user_thread *t, const uint64_t a[6])
 {
 	int64_t r = user_host(t, SYS_membarrier, a);
-	if (r == 0 && (int)a[0] == MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE) {
-		user_map_code_fence(&t->process->map);
-		vcpu_group_settle(t->process->group, t->vcpu);
-	}
+	if (r == 0 && (int)a[0] == MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE)
+		sync_code(t);
 	return r;
 }
 
