@@ -348,7 +348,7 @@ static int vfork_main(void *arg)
 /* The child runs on this thread's vCPU and thread-local storage while this thread sleeps in the
  * kernel; what it changes of them is put back. Memory is the guest's to share. */
 static int64_t vfork_process(struct user_thread *t, uint64_t flags, uint64_t stack,
-	uint64_t parent_tid, uint64_t tls, uint64_t child_tid, int exit_signal)
+	uint64_t parent_tid, uint64_t tls, uint64_t child_tid, int exit_signal, uint64_t pidfd)
 {
 	const uint64_t ours =
 		CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID;
@@ -370,7 +370,8 @@ static int64_t vfork_process(struct user_thread *t, uint64_t flags, uint64_t sta
 	t->vforked = true;
 	struct vfork f = {t, flags, stack, tls, child_tid};
 	int host_flags = (int)(flags & ~(ours | CLONE_CLEAR_SIGHAND)) | exit_signal;
-	int pid = clone(vfork_main, host_stack + HOST_STACK_BYTES, host_flags, &f);
+	int fd = -1;
+	int pid = clone(vfork_main, host_stack + HOST_STACK_BYTES, host_flags, &f, &fd);
 	int64_t r = pid < 0 ? -errno : pid;
 	/* Signals stayed blocked: nobody but the child has touched these. */
 	*t = saved;
@@ -383,6 +384,8 @@ static int64_t vfork_process(struct user_thread *t, uint64_t flags, uint64_t sta
 		int32_t tid = pid;
 		user_write(parent_tid, &tid, sizeof(tid));
 	}
+	if (pid > 0 && (flags & CLONE_PIDFD))
+		user_write(pidfd, &fd, sizeof(fd));
 	if (!atomic_load(&t->signalled))
 		user_signals_unblock(t);
 	return r;
@@ -397,8 +400,9 @@ int64_t user_clone(struct user_thread *t, uint64_t flags, uint64_t stack, uint64
 			return -EINVAL;
 		return new_thread(t, flags, stack, parent_tid, tls, child_tid);
 	}
-	if ((flags & CLONE_VM) && (flags & CLONE_VFORK) && !(flags & (CLONE_SIGHAND | CLONE_PIDFD)))
-		return vfork_process(t, flags, stack, parent_tid, tls, child_tid, exit_signal);
+	if ((flags & CLONE_VM) && (flags & CLONE_VFORK) && !(flags & CLONE_SIGHAND))
+		return vfork_process(
+			t, flags, stack, parent_tid, tls, child_tid, exit_signal, pidfd);
 	/* Memory or handlers shared by processes that run at once: nobody asks for it. */
 	if (flags & (CLONE_VM | CLONE_SIGHAND | CLONE_THREAD))
 		return -EINVAL;

@@ -4,6 +4,8 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sched.h>
+#include <sched.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -11,6 +13,7 @@
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -90,6 +93,15 @@ static void spawns(char *self)
 	sigaction(SIGUSR1, NULL, &sa);
 	printf("vfork shares memory %d, not handlers %d\n", changed, sa.sa_handler == SIG_DFL);
 	status("vfork", pid);
+	int fd = -1;
+	siginfo_t info = {0};
+	pid = (pid_t)syscall(
+		SYS_clone, CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, 0, &fd, 0, 0);
+	if (!pid)
+		_exit(9);
+	waitid(P_PIDFD, (id_t)fd, &info, WEXITED);
+	printf("vfork with descriptor: %d, status %d\n", info.si_pid == pid, info.si_status);
+	close(fd);
 	FILE *f = popen("echo from the host; exit 3", "r");
 	char line[64] = "";
 	fgets(line, sizeof(line), f);
