@@ -21,6 +21,7 @@ int blob_writer_open(struct blob_writer *w, struct image_store *s, struct error 
 {
 	char *dir _free_ = xasprintf("%s/tmp", s->images);
 	*w = (struct blob_writer){.store = s, .fd = -1};
+	digest_init(&w->digest);
 	int rc = store_mkdirs(s, dir, err);
 	if (rc < 0)
 		return rc;
@@ -32,7 +33,6 @@ int blob_writer_open(struct blob_writer *w, struct image_store *s, struct error 
 		return rc;
 	}
 	w->buffer = xmalloc(BUFFER_BYTES);
-	digest_init(&w->digest);
 	return 0;
 }
 
@@ -95,8 +95,11 @@ int blob_writer_commit(struct blob_writer *w, const char *media_type, struct oci
 		return rc;
 	memcpy(d.digest, "sha256:", 7);
 	digest_finish(&w->digest, d.digest + 7);
-	char *path _free_ = blob_path(w->store, d.digest);
-	char *dir _free_ = xasprintf("%s/blobs/sha256", w->store->images);
+	if (w->want && strcmp(w->want, d.digest))
+		return error_set(err, EBADMSG, "the digest is %.19s… and should be %.19s…",
+			d.digest, w->want);
+	char *dir _free_ = xasprintf("%s/%s", w->store->images, w->dir ? w->dir : "blobs/sha256");
+	char *path _free_ = xasprintf("%s/%s", dir, d.digest + 7);
 	int dir_fd _close_ = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	/* An existing file of that name is replaced: it might be damaged. */
 	if (dir_fd < 0 || fchmod(w->fd, 0444) < 0 || fsync(w->fd) < 0 ||

@@ -53,6 +53,8 @@ static int listen_child(int fd, struct fetch_job *jobs, size_t n,
 			if ((unsigned char)*c < ' ' || *c == 0x7f)
 				*c = '?';
 		jobs[r.job].result = r.result > 0 || r.result < -4095 ? -EPROTO : r.result;
+		jobs[r.job].status = r.status;
+		jobs[r.job].redirects = r.redirects;
 		snprintf(jobs[r.job].message, sizeof(jobs[r.job].message), "%s", r.message);
 		open_jobs--;
 	}
@@ -63,6 +65,8 @@ static int report(const struct fetch_job *j, struct error *err)
 {
 	error_set(err, -j->result, "%s: %s", j->url,
 		j->message[0] ? j->message : strerror(-j->result));
+	if (j->request)
+		return j->result; /* whoever asked knows more about the place */
 	if (j->result == -ENETUNREACH || j->result == -EHOSTUNREACH || j->result == -ETIMEDOUT)
 		error_remedy(err, "check the network connection (and http_proxy), or let "
 				  "STRATA_MIRROR name another mirror");
@@ -80,6 +84,7 @@ int fetch_run(struct fetch_job *jobs, size_t n, void (*bytes)(void *opaque, int6
 	for (size_t i = 0; i < n; i++) {
 		jobs[i].result = -EINPROGRESS;
 		jobs[i].message[0] = '\0';
+		jobs[i].status = jobs[i].redirects = 0;
 	}
 	if (pipe2(pipe_fds, O_CLOEXEC) < 0)
 		return error_errno(err, errno, "download helper");

@@ -27,6 +27,9 @@ struct transfer {
 	uint32_t index;
 	int report_fd;
 	uint64_t size;	     /* bytes in the file so far */
+	uint64_t head_bytes; /* in the request's head_fd */
+	uint64_t sent;	     /* bytes of the request's body */
+	struct curl_slist *headers;
 	uint64_t unreported; /* bytes */
 	unsigned attempts;
 	uint64_t retry_at_ns; /* 0: running or finished */
@@ -53,28 +56,104 @@ static void report_progress(struct transfer *t)
 static void report_end(struct transfer *t, int result, const char *message)
 {
 	struct fetch_record r = {.done = 1, .result = result};
+	long status = 0, redirects = 0;
+	curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
+	curl_easy_getinfo(t->easy, CURLINFO_REDIRECT_COUNT, &redirects);
+	r.status = (uint16_t)status;
+	r.redirects = (uint16_t)redirects;
 	report_progress(t);
 	snprintf(r.message, sizeof(r.message), "%s", message);
 	send_record(t, &r);
 }
 
-static size_t on_body(char *bytes, size_t one, size_t len, void *opaque)
+static bool write_all(struct transfer *t, int fd, const char *bytes, size_t len, uint64_t at)
 {
-	struct transfer *t = opaque;
-	if (len > t->job->limit - t->size) {
-		t->too_large = true;
-		return 0;
-	}
 	for (size_t done = 0; done < len;) {
-		ssize_t n = pwrite(t->job->fd, bytes + done, len - done, (off_t)(t->size + done));
+		ssize_t n = pwrite(fd, bytes + done, len - done, (off_t)(at + done));
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0) {
 			t->write_error = errno;
-			return 0;
+			return false;
 		}
 		done += (size_t)n;
 	}
+	return true;
+}
+
+/* More of the header than anybody needs is dropped. */
+static bool add_head(struct transfer *t, const char *bytes, size_t len)
+{
+	size_t n = (size_t)MIN((uint64_t)len, FETCH_HEAD_MAX - t->head_bytes);
+	if (!write_all(t, t->job->request->head_fd, bytes, n, t->head_bytes))
+		return false;
+	t->head_bytes += n;
+	return true;
+}
+
+static size_t on_header(char *bytes, size_t one, size_t len, void *opaque)
+{
+	struct transfer *t = opaque;
+	if (len >= 5 && !strncmp(bytes, "HTTP/", 5)) {
+		/* A new answer: what stood here was a redirect's, or an interim one. */
+		t->head_bytes = 0;
+		if (ftruncate(t->job->request->head_fd, 0) < 0) {
+			t->write_error = errno;
+			return 0;
+		}
+	}
+	return add_head(t, bytes, len) ? len : 0;
+}
+
+static size_t on_send(char *to, size_t one, size_t len, void *opaque)
+{
+	struct transfer *t = opaque;
+	const struct fetch_request *q = t->job->request;
+	size_t want = (size_t)MIN((uint64_t)(one * len), q->body_bytes - t->sent);
+	ssize_t n = want ? pread(q->body_fd, to, want, (off_t)(q->body_offset + t->sent)) : 0;
+	if (n < 0 || (want && n == 0))
+		return CURL_READFUNC_ABORT;
+	t->sent += (size_t)n;
+	t->unreported += (size_t)n;
+	if (t->unreported >= REPORT_BYTES)
+		report_progress(t);
+	return (size_t)n;
+}
+
+/* Counts again what has to be sent again. */
+static void unsend(struct transfer *t, uint64_t to)
+{
+	struct fetch_record r = {.bytes = -(int64_t)(t->sent - MIN(to, t->sent))};
+	report_progress(t);
+	if (r.bytes)
+		send_record(t, &r);
+	t->sent = to;
+}
+
+static int on_seek(void *opaque, curl_off_t offset, int origin)
+{
+	struct transfer *t = opaque;
+	if (origin != SEEK_SET || offset < 0 || (uint64_t)offset > t->job->request->body_bytes)
+		return CURL_SEEKFUNC_CANTSEEK;
+	unsend(t, (uint64_t)offset);
+	return CURL_SEEKFUNC_OK;
+}
+
+static size_t on_body(char *bytes, size_t one, size_t len, void *opaque)
+{
+	struct transfer *t = opaque;
+	long status = 0;
+	if (t->job->request) {
+		curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
+		if (status >= 300)
+			return add_head(t, bytes, len) ? len : 0;
+	}
+	if (len > t->job->limit - t->size) {
+		t->too_large = true;
+		return 0;
+	}
+	if (t->job->fd >= 0 && !write_all(t, t->job->fd, bytes, len, t->size))
+		return 0;
 	t->size += len;
 	t->unreported += len;
 	if (t->unreported >= REPORT_BYTES)
@@ -90,7 +169,7 @@ static void start_over(struct transfer *t)
 	if (t->size)
 		send_record(t, &r);
 	t->size = 0;
-	if (ftruncate(t->job->fd, 0) < 0)
+	if (t->job->fd >= 0 && ftruncate(t->job->fd, 0) < 0)
 		t->write_error = errno;
 }
 
@@ -112,6 +191,11 @@ static int error_code(const struct transfer *t, CURLcode rc, long status)
 		return -ETIMEDOUT;
 	case CURLE_HTTP_RETURNED_ERROR:
 		return status == 404 || status == 410 ? -ENOENT : status == 403 ? -EACCES : -EIO;
+	case CURLE_PEER_FAILED_VERIFICATION:
+	case CURLE_SSL_CACERT_BADFILE:
+		return -EKEYREJECTED;
+	case CURLE_SSL_CONNECT_ERROR:
+		return -EPROTO;
 	case CURLE_OUT_OF_MEMORY:
 		return -ENOMEM;
 	case CURLE_URL_MALFORMAT:
@@ -126,7 +210,13 @@ static bool worth_retrying(const struct transfer *t, CURLcode rc, long status)
 {
 	if (t->write_error || t->too_large || t->attempts >= ATTEMPTS)
 		return false;
+	/* What changed something on the server is for the caller to look at. */
+	const struct fetch_request *q = t->job->request;
+	if (q && strcmp(q->method, "GET") && strcmp(q->method, "HEAD"))
+		return false;
 	switch (rc) {
+	case CURLE_OK:
+		return status == 429 || (status >= 500 && status != 501);
 	case CURLE_HTTP_RETURNED_ERROR:
 		return status == 429 || status >= 500;
 	case CURLE_PARTIAL_FILE:
@@ -152,6 +242,60 @@ static void start(CURLM *multi, struct transfer *t)
 	curl_multi_add_handle(multi, t->easy);
 }
 
+static bool add_line(struct transfer *t, const char *line)
+{
+	struct curl_slist *more = curl_slist_append(t->headers, line);
+	t->headers = more ? more : t->headers;
+	return more != NULL;
+}
+
+static bool setup_request(struct transfer *t, const struct fetch_request *q)
+{
+	CURL *e = t->easy;
+	bool ok = add_line(t, "Expect:"); /* no waiting for 100 Continue */
+	for (const char *const *h = q->headers; ok && h && *h; h++)
+		ok = add_line(t, *h);
+	if (ok && q->authorization) {
+		/* libcurl sends a line of this name to the first host only (same scheme and port).
+		 */
+		char *line _free_ = xasprintf("Authorization: %s", q->authorization);
+		ok = add_line(t, line);
+	}
+	bool get = !strcmp(q->method, "GET"), head = !strcmp(q->method, "HEAD");
+	curl_easy_setopt(e, CURLOPT_HTTPHEADER, t->headers);
+	curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header);
+	curl_easy_setopt(e, CURLOPT_HEADERDATA, t);
+	curl_easy_setopt(e, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+	curl_easy_setopt(e, CURLOPT_FAILONERROR, 0L);
+	/* Only what changes nothing follows; no secrets over a line that others can read. */
+	curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, get || head ? 1L : 0L);
+	if (!strncasecmp(t->job->url, "https:", 6))
+		curl_easy_setopt(e, CURLOPT_REDIR_PROTOCOLS_STR, "https");
+	if (q->ca_file)
+		curl_easy_setopt(e, CURLOPT_CAINFO, q->ca_file);
+	if (q->no_verify) {
+		curl_easy_setopt(e, CURLOPT_SSL_VERIFYPEER, 0L);
+		curl_easy_setopt(e, CURLOPT_SSL_VERIFYHOST, 0L);
+	}
+	if (head)
+		curl_easy_setopt(e, CURLOPT_NOBODY, 1L);
+	else if (q->body_fd >= 0) {
+		curl_easy_setopt(e, CURLOPT_UPLOAD, 1L);
+		curl_easy_setopt(e, CURLOPT_CUSTOMREQUEST, q->method);
+		curl_easy_setopt(e, CURLOPT_READFUNCTION, on_send);
+		curl_easy_setopt(e, CURLOPT_READDATA, t);
+		curl_easy_setopt(e, CURLOPT_SEEKFUNCTION, on_seek);
+		curl_easy_setopt(e, CURLOPT_SEEKDATA, t);
+		curl_easy_setopt(e, CURLOPT_INFILESIZE_LARGE, (curl_off_t)q->body_bytes);
+	} else if (!get) {
+		curl_easy_setopt(e, CURLOPT_POST, 1L);
+		curl_easy_setopt(e, CURLOPT_POSTFIELDS, "");
+		curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE, 0L);
+		curl_easy_setopt(e, CURLOPT_CUSTOMREQUEST, q->method);
+	}
+	return ok;
+}
+
 static bool setup(struct transfer *t)
 {
 	CURL *e = t->easy = curl_easy_init();
@@ -172,7 +316,7 @@ static bool setup(struct transfer *t)
 	curl_easy_setopt(e, CURLOPT_LOW_SPEED_TIME, STALL_SECONDS);
 	curl_easy_setopt(e, CURLOPT_USERAGENT, "strata/" STRATA_VERSION);
 	curl_easy_setopt(e, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
-	return true;
+	return !t->job->request || setup_request(t, t->job->request);
 }
 
 /* True when the transfer is over for good. */
@@ -181,9 +325,12 @@ static bool finish(CURLM *multi, struct transfer *t, CURLcode rc)
 	long status = 0;
 	curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
 	curl_multi_remove_handle(multi, t->easy);
+	/* An error's body is never a range. */
+	if (t->job->request && rc == CURLE_RANGE_ERROR && status >= 400)
+		rc = CURLE_OK;
 	/* The server cannot resume, or has fewer bytes than we have: begin at 0. */
 	bool range = rc == CURLE_RANGE_ERROR ||
-		     (rc == CURLE_HTTP_RETURNED_ERROR && status == 416) ||
+		     ((rc == CURLE_HTTP_RETURNED_ERROR || rc == CURLE_OK) && status == 416) ||
 		     (rc == CURLE_BAD_DOWNLOAD_RESUME);
 	if (range && t->size && t->attempts < ATTEMPTS) {
 		start_over(t);
@@ -238,6 +385,23 @@ static void run(CURLM *multi, struct transfer *transfers, size_t n)
 	}
 }
 
+/* The smallest descriptor that we keep and that is not below `from`; or max. */
+static unsigned next_kept(
+	const struct fetch_job *jobs, size_t n, int report_fd, unsigned from, unsigned max)
+{
+	unsigned keep = max;
+	if (report_fd >= (int)from)
+		keep = MIN(keep, (unsigned)report_fd);
+	for (size_t i = 0; i < n; i++) {
+		const struct fetch_request *q = jobs[i].request;
+		const int fds[] = {jobs[i].fd, q ? q->head_fd : -1, q ? q->body_fd : -1};
+		for (size_t k = 0; k < ARRAY_SIZE(fds); k++)
+			if (fds[k] >= (int)from)
+				keep = MIN(keep, (unsigned)fds[k]);
+	}
+	return keep;
+}
+
 /* Nothing but our descriptors: the parent's other files are none of our business. */
 static void close_others(const struct fetch_job *jobs, size_t n, int report_fd)
 {
@@ -248,15 +412,8 @@ static void close_others(const struct fetch_job *jobs, size_t n, int report_fd)
 	struct rlimit lim;
 	unsigned max =
 		getrlimit(RLIMIT_NOFILE, &lim) == 0 ? (unsigned)MIN(lim.rlim_cur, 65536ul) : 1024;
-	unsigned from = 3;
-	while (from < max) {
-		/* The smallest descriptor that we keep and that is not below `from`. */
-		unsigned keep = max;
-		if (report_fd >= (int)from)
-			keep = MIN(keep, (unsigned)report_fd);
-		for (size_t i = 0; i < n; i++)
-			if (jobs[i].fd >= (int)from)
-				keep = MIN(keep, (unsigned)jobs[i].fd);
+	for (unsigned from = 3; from < max;) {
+		unsigned keep = next_kept(jobs, n, report_fd, from, max);
 		if (keep > from)
 			close_range(from, keep - 1, 0);
 		from = keep + 1;

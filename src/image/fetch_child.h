@@ -11,6 +11,7 @@ struct fetch_record {
 	uint32_t done;	/* 0: progress, 1: the job's end */
 	int64_t bytes;	/* progress: new bytes, negative when the server began again */
 	int32_t result; /* end: 0 or -errno */
+	uint16_t status, redirects;
 	char message[160];
 };
 

@@ -5,6 +5,7 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 void image_free(struct image *img)
@@ -34,27 +35,45 @@ void image_free(struct image *img)
 DEFINE_CLEANUP(struct image *, cleanup_image, image_free)
 #define _image_ CLEANUP(cleanup_image)
 
-static int open_layers(
-	struct image_store *s, struct image *img, const struct oci_manifest *m, struct error *err)
+static int open_layer(struct image_store *s, const struct oci_descriptor *d, const char *diff_id,
+	struct image_layer *l, struct error *err)
 {
+	struct stat st;
+	int rc = 0;
+	l->media_type = xstrdup(d->media_type);
+	memcpy(l->digest, d->digest, sizeof(l->digest));
+	memcpy(l->diff_id, diff_id, sizeof(l->diff_id));
+	l->fd = layer_open(s, d, diff_id, &l->path, err);
+	if (l->fd < 0)
+		return l->fd;
+	if (flock(l->fd, LOCK_SH | LOCK_NB) < 0)
+		return error_errno(err, errno, "lock %s", l->path);
+	if (fstat(l->fd, &st) < 0)
+		rc = error_errno(err, errno, "%s", l->path);
+	else
+		l->size = (uint64_t)st.st_size;
+	return rc;
+}
+
+/* c NULL: the blobs are what is used (boot images). */
+static int open_layers(struct image_store *s, struct image *img, const struct oci_manifest *m,
+	const struct oci_config *c, struct error *err)
+{
+	int rc = 0;
+	if (c && c->diff_ids.len != m->layers.len)
+		return error_set(err, EBADMSG, "%zu layers, but %zu diff_ids", m->layers.len,
+			c->diff_ids.len);
 	img->layers = xcalloc(m->layers.len ? m->layers.len : 1, sizeof(*img->layers));
-	for (size_t i = 0; i < m->layers.len; i++) {
+	for (size_t i = 0; rc == 0 && i < m->layers.len; i++) {
 		const struct oci_descriptor *d = &m->layers.items[i];
-		struct image_layer *l = &img->layers[i];
-		*l = (struct image_layer){.fd = -1, .size = d->size};
-		memcpy(l->digest, d->digest, sizeof(l->digest));
-		l->media_type = xstrdup(d->media_type);
+		if (c && !layer_type_ok(d->media_type))
+			return error_set(
+				err, ENOTSUP, "a layer has the unknown type %.100s", d->media_type);
+		img->layers[i].fd = -1;
 		img->n_layers++;
-		l->fd = blob_open(s, d->digest, d->size, &l->path, err);
-		if (l->fd < 0)
-			return l->fd;
-		if (flock(l->fd, LOCK_SH | LOCK_NB) < 0)
-			return error_errno(err, errno, "lock %s", l->path);
-		int rc = blob_verify_changed(s, d->digest, l->fd, err);
-		if (rc < 0)
-			return rc;
+		rc = open_layer(s, d, c ? c->diff_ids.items[i] : d->digest, &img->layers[i], err);
 	}
-	return 0;
+	return rc;
 }
 
 /* Which layer is what, by media type; the modules layer is the only tar. */
@@ -83,7 +102,7 @@ static int find_boot_parts(struct image *img, const struct oci_manifest *m, stru
 	return 0;
 }
 
-static int load_config(
+static int open_rootfs(
 	struct image_store *s, struct image *img, const struct oci_manifest *m, struct error *err)
 {
 	struct strbuf text _strbuf_ = STRBUF_INIT;
@@ -100,6 +119,8 @@ static int load_config(
 	img->user = c.user ? TAKE_PTR(c.user) : xstrdup("");
 	if (strcmp(c.arch, img->arch))
 		rc = error_set(err, EBADMSG, "the image's configuration says %s", c.arch);
+	if (rc == 0)
+		rc = open_layers(s, img, m, &c, err);
 	oci_config_done(&c);
 	return rc;
 }
@@ -124,10 +145,10 @@ static int open_descriptor(struct image_store *s, const struct oci_descriptor *d
 		rc = oci_manifest_parse(&m, text.data, text.len, err);
 	if (rc < 0)
 		return rc;
-	rc = open_layers(s, img, &m, err);
-	if (rc == 0)
-		rc = img->kind == IMAGE_BOOT ? find_boot_parts(img, &m, err)
-					     : load_config(s, img, &m, err);
+	rc = img->kind == IMAGE_BOOT ? open_layers(s, img, &m, NULL, err)
+				     : open_rootfs(s, img, &m, err);
+	if (rc == 0 && img->kind == IMAGE_BOOT)
+		rc = find_boot_parts(img, &m, err);
 	oci_manifest_done(&m);
 	if (rc == 0)
 		*out = TAKE_PTR(img);

@@ -3,13 +3,16 @@
 // directory, and the ways images get into it.
 //
 //     STORE/oci-layout  STORE/index.json  STORE/blobs/sha256/…   STORE/lock
+//     STORE/layers/…    compressed layers, uncompressed, by diff_id
+//     STORE/partial/…   downloads from registries that were interrupted, by digest
 //
 // Every file is written under a temporary name, synced and renamed, index.json last, so the store
 // is valid whenever the process is killed. Changes of index.json are made under an exclusive
 // flock() of STORE/lock. What is half-downloaded stays in the cache and is taken up again by the
 // next pull.
 //
-// References are NAME[:TAG]. "debian" is "debian:trixie"; the tags of "debian" are the suites. The
+// References are NAME[:TAG] or, of an image in a registry, HOST[:PORT]/NAME[:TAG][@DIGEST]
+// (wire/reference.h). "debian" is "debian:trixie"; the tags of "debian" are the suites. The
 // matching boot image (kernel, initramfs, modules) is "debian-boot:SUITE". Architectures are the
 // OCI names: riscv64, amd64, arm64.
 //
@@ -57,11 +60,14 @@ enum image_kind {
 };
 
 struct image_layer {
-	char digest[IMAGE_DIGEST_LEN + 1];
-	char *media_type; /* "application/vnd.oci.image.layer.v1.tar" is an uncompressed tar */
-	uint64_t size;	  /* bytes */
-	int fd;	    /* read-only, of the whole blob; owned by the image; holds a shared flock */
-	char *path; /* absolute, for messages */
+	char digest[IMAGE_DIGEST_LEN + 1];  /* of the blob in the manifest */
+	char diff_id[IMAGE_DIGEST_LEN + 1]; /* of what fd reads; a boot image's: the same */
+	char *media_type;		    /* of the blob */
+	uint64_t size;			    /* bytes that fd reads */
+	/* Read-only, owned by the image; holds a shared flock. A root file system's layer: always
+	 * the uncompressed tar, whatever the blob is. */
+	int fd;
+	char *path; /* of that file, absolute, for messages */
 };
 
 /* An image opened for use. While it is open (in any process that holds one of the layer
@@ -83,7 +89,7 @@ struct image {
 	int manifest_fd; /* holds a shared flock */
 };
 
-/* ref: NAME[:TAG]; arch: NULL is the host's. -ENOENT when the store has no such image. Sizes are
+/* ref: a reference; arch: NULL is the host's. -ENOENT when the store has no such image. Sizes are
  * checked at once; a layer whose file has changed since its digest was last compared is read and
  * compared again. Needs no network and no writable store.
  */

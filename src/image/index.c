@@ -2,6 +2,8 @@
 // index.json: which reference is which manifest, and the collector of what nothing refers to.
 #include "image/store.h"
 
+#include "wire/reference.h"
+
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -40,28 +42,17 @@ struct oci_descriptor *store_find(
 	return NULL;
 }
 
-/* Letters, digits, and separators inside. */
-static bool part_ok(const char *s, size_t len, size_t max, const char *separators)
-{
-	if (!len || len > max || strchr(separators, s[0]) || strchr(separators, s[len - 1]))
-		return false;
-	for (size_t i = 0; i < len; i++)
-		if (!((s[i] >= 'a' && s[i] <= 'z') || (s[i] >= '0' && s[i] <= '9') ||
-			    (s[i] >= 'A' && s[i] <= 'Z') || (s[i] && strchr(separators, s[i]))))
-			return false;
-	return true;
-}
-
 int ref_complete(const char *ref, char **out, struct error *err)
 {
-	const char *slash = strrchr(ref, '/'), *colon = strrchr(slash ? slash : ref, ':');
-	size_t name_len = colon ? (size_t)(colon - ref) : strlen(ref);
-	if (!part_ok(ref, name_len, 255, "._-/:") ||
-		(colon && !part_ok(colon + 1, strlen(colon + 1), 128, "._-")))
-		return error_set(
-			err, EINVAL, "'%.300s' is not an image reference (NAME[:TAG])", ref);
-	bool debian = !strncmp(ref, "debian", name_len) || !strncmp(ref, "debian-boot", name_len);
-	*out = colon ? xstrdup(ref) : xasprintf("%s:%s", ref, debian ? "trixie" : "latest");
+	struct reference r;
+	int rc = reference_parse(&r, ref, err);
+	if (rc < 0)
+		return rc;
+	bool debian = !r.host && (!strcmp(r.name, "debian") || !strcmp(r.name, "debian-boot"));
+	if (debian && !r.tag)
+		r.tag = xstrdup("trixie");
+	*out = reference_print(&r);
+	reference_done(&r);
 	return 0;
 }
 
@@ -145,25 +136,45 @@ static void name_set_done(struct name_set *set)
 	vec_done(&set->names);
 }
 
-static int add_reachable(struct image_store *s, const struct oci_index *index, struct name_set *set,
-	struct error *err)
+static void add_name(struct name_set *set, const char *digest)
+{
+	vec_push(&set->names, xstrdup(digest + 7));
+}
+
+/* The uncompressed layers, which may be blobs as well when another image has them so. */
+static void add_diff_ids(
+	struct image_store *s, const struct oci_descriptor *config, struct name_set *set)
+{
+	struct strbuf text _strbuf_ = STRBUF_INIT;
+	struct oci_config c;
+	if (strcmp(config->media_type, OCI_TYPE_EMPTY) == 0 ||
+		blob_read(s, config, &text, NULL) < 0 ||
+		oci_config_parse(&c, text.data, text.len, NULL) < 0)
+		return;
+	vec_for_each (id, &c.diff_ids)
+		add_name(set, *id);
+	oci_config_done(&c);
+}
+
+static void add_reachable(
+	struct image_store *s, const struct oci_index *index, struct name_set *set)
 {
 	vec_for_each (d, &index->manifests) {
 		struct strbuf text _strbuf_ = STRBUF_INIT;
 		struct oci_manifest m;
-		vec_push(&set->names, xstrdup(d->digest + 7));
+		add_name(set, d->digest);
 		/* A damaged manifest reaches nothing; its image must be pulled again anyhow. */
 		if (blob_read(s, d, &text, NULL) < 0 ||
 			oci_manifest_parse(&m, text.data, text.len, NULL) < 0)
 			continue;
-		vec_push(&set->names, xstrdup(m.config.digest + 7));
+		add_name(set, m.config.digest);
 		vec_for_each (l, &m.layers)
-			vec_push(&set->names, xstrdup(l->digest + 7));
+			add_name(set, l->digest);
+		add_diff_ids(s, &m.config, set);
 		oci_manifest_done(&m);
 	}
 	if (set->names.len)
 		qsort(set->names.items, set->names.len, sizeof(char *), compare_names);
-	return 0;
 }
 
 /* Removes the files of a directory whose names are not in keep; whoever reads one keeps his
@@ -201,9 +212,11 @@ int store_collect(
 	char *blobs _free_ = xasprintf("%s/blobs/sha256", s->images);
 	char *tmp _free_ = xasprintf("%s/tmp", s->images);
 	char *verified _free_ = xasprintf("%s/verified", s->images);
-	int rc = add_reachable(s, index, &keep, err);
+	char *layers _free_ = xasprintf("%s/layers", s->images);
+	add_reachable(s, index, &keep);
+	int rc = sweep(s, blobs, &keep, freed, err);
 	if (rc == 0)
-		rc = sweep(s, blobs, &keep, freed, err);
+		rc = sweep(s, layers, &keep, freed, err);
 	if (rc == 0)
 		rc = sweep(s, verified, &keep, NULL, err);
 	if (rc == 0)

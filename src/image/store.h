@@ -28,7 +28,7 @@ struct image_store {
 	char *keyring, *apt_dir;
 	int pull_fd;	     /* the pull lock, -1 while it is not held */
 	unsigned pull_depth; /* nested image_pull() and boot_pull() */
-	unsigned next_temp;
+	_Atomic unsigned next_temp;
 };
 
 /* Errors of the store's own files get a remedy that fits the code. */
@@ -71,10 +71,12 @@ int ref_boot(const char *ref, char **out, struct error *err);
 int image_open_unconfigured(struct image_store *s, const char *ref, const char *arch,
 	struct image **out, struct error *err);
 
-/* A blob being written; committed under the digest of what was written. */
+/* A blob being written; committed under the digest of what was written. [one thread each] */
 struct blob_writer {
 	struct image_store *store;
-	int fd; /* -1: closed */
+	const char *dir;  /* below images/; NULL: blobs/sha256 */
+	const char *want; /* the digest that it must have, or NULL */
+	int fd;		  /* -1: closed */
 	char *temp;
 	struct digest digest;
 	uint64_t size, limit; /* bytes; limit 0: none */
@@ -86,7 +88,7 @@ int blob_writer_open(struct blob_writer *w, struct image_store *s, struct error 
 int blob_writer_write(void *writer, const void *bytes, size_t len, struct error *err);
 /* Afterwards all that was written can be read from w->fd. */
 int blob_writer_flush(struct blob_writer *w, struct error *err);
-/* Fills media_type, digest and size of *out. */
+/* Fills media_type, digest and size of *out. -EBADMSG when it is not what was wanted. */
 int blob_writer_commit(struct blob_writer *w, const char *media_type, struct oci_descriptor *out,
 	struct error *err);
 void blob_writer_done(struct blob_writer *w); /* drops what was not committed */
@@ -95,6 +97,24 @@ int blob_put(struct image_store *s, const void *bytes, size_t len, const char *m
 /* Opens for reading and checks the size. -EBADMSG: missing or wrong size. *path may be NULL. */
 int blob_open(
 	struct image_store *s, const char *digest, uint64_t size, char **path, struct error *err);
+/* layer.c: a layer's tar, uncompressed: the blob itself, or images/layers/HEX with HEX of its
+ * diff_id. What is missing or was changed is made again from the blob: the pull lock or the index
+ * lock must be held. Returns a descriptor. */
+int layer_open(struct image_store *s, const struct oci_descriptor *d, const char *diff_id,
+	char **path, struct error *err);
+/* Media types of layers that can be unpacked; what else there is are artifacts. */
+bool layer_type_ok(const char *media_type);
+/* Unpacks the compressed layer that fd holds, whole, into images/layers/; compares both digests.
+ * -EBADMSG with *blob_bad: fd does not hold what d says. bytes() may be NULL: compressed bytes that
+ * were read. [any thread] */
+int layer_unpack(struct image_store *s, int fd, const struct oci_descriptor *d, const char *diff_id,
+	uint64_t limit_bytes, bool *blob_bad, void (*bytes)(void *opaque, uint64_t n), void *opaque,
+	struct error *err);
+/* True when layer_open() would need no work. */
+bool layer_ready(struct image_store *s, const char *diff_id);
+/* What an uncompressed layer may have. */
+#define LAYER_BYTES_MAX (64 * GiB)
+
 /* verified.c: compares the blob's digest and remembers that this file, as it is, was good.
  * -EBADMSG: it is damaged. bytes() may be NULL. */
 int blob_verify(struct image_store *s, const char *digest, int fd,
