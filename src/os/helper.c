@@ -7,6 +7,17 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+/* Where helpers are, seen from the running program: installed under a prefix, wherever that was
+ * moved to; beside another helper; in the build tree. */
+static const char *const places[] = {"/../libexec/strata", "", "/src/net", "/src/user", "/src/oci",
+	"/../net", "/../user", "/../oci", "/../src/net", "/../src/user", "/../src/oci"};
+
+static char *look(const char *directory, const char *place, const char *name)
+{
+	char *path _free_ = xasprintf("%s%s/%s", directory, place, name);
+	return access(path, X_OK) == 0 ? TAKE_PTR(path) : NULL;
+}
+
 int helper_find(const char *name, char **path, struct error *err)
 {
 	char exe[PATH_MAX];
@@ -16,25 +27,11 @@ int helper_find(const char *name, char **path, struct error *err)
 	if (slash)
 		*slash = 0;
 	const char *from_env = getenv("STRATA_LIBEXEC");
-	char *candidates[] = {
-		from_env ? xasprintf("%s/%s", from_env, name) : NULL,
-		/* Installed under a prefix, wherever that was moved to; then the build tree. */
-		slash ? xasprintf("%s/../libexec/strata/%s", exe, name) : NULL,
-		slash ? xasprintf("%s/src/net/%s", exe, name) : NULL,
-		slash ? xasprintf("%s/../src/net/%s", exe, name) : NULL,
-		slash ? xasprintf("%s/src/user/%s", exe, name) : NULL,
-		slash ? xasprintf("%s/../src/user/%s", exe, name) : NULL,
-		slash ? xasprintf("%s/src/oci/%s", exe, name) : NULL,
-		slash ? xasprintf("%s/../src/oci/%s", exe, name) : NULL,
-		xasprintf("%s/%s", STRATA_LIBEXECDIR, name),
-	};
-	char *found = NULL;
-	for (size_t i = 0; i < ARRAY_SIZE(candidates); i++) {
-		if (!found && candidates[i] && access(candidates[i], X_OK) == 0)
-			found = candidates[i];
-		else
-			free(candidates[i]);
-	}
+	char *found = from_env ? look(from_env, "", name) : NULL;
+	for (size_t i = 0; i < ARRAY_SIZE(places) && slash && !found; i++)
+		found = look(exe, places[i], name);
+	if (!found)
+		found = look(STRATA_LIBEXECDIR, "", name);
 	if (found) {
 		*path = found;
 		return 0;
