@@ -2,6 +2,7 @@
 // execve: a program of the guest's becomes a new run of this executable; a program of the host's
 // runs natively.
 #include <fcntl.h>
+#include <stdio.h>
 #include <unistd.h>
 
 #include "user/internal.h"
@@ -41,6 +42,8 @@ static int64_t host_exec(
 	if (atomic_load(&t->signalled))
 		return USER_AGAIN;
 	user_signals_before_exec(t);
+	if (!path && p->self_fd >= 0) /* the next one takes it over */
+		fcntl(p->self_fd, F_SETFD, 0);
 	int64_t r;
 	if (path)
 		r = USER_CALL(SYS_execve, (uintptr_t)path, (uintptr_t)argv->items,
@@ -51,6 +54,8 @@ static int64_t host_exec(
 	else
 		r = USER_CALL(SYS_execve, (uintptr_t) "/proc/self/exe", (uintptr_t)argv->items,
 			(uintptr_t)envp->items);
+	if (!path && p->self_fd >= 0)
+		fcntl(p->self_fd, F_SETFD, FD_CLOEXEC);
 	user_signals_after_exec(t);
 	return r;
 }
@@ -62,6 +67,7 @@ static int64_t exec_program(struct user_thread *t, int dirfd, const char *path, 
 	struct user_process *p = t->process;
 	struct user_program g;
 	struct user_path resolved;
+	char self[16];
 	int64_t r = user_program_find(p, dirfd, path, flags, &g, NULL);
 	if (r < 0)
 		return r;
@@ -87,6 +93,11 @@ static int64_t exec_program(struct user_thread *t, int dirfd, const char *path, 
 	if (p->options->stats) {
 		vec_push(&all, "--stats");
 		vec_push(&all, p->options->stats);
+	}
+	if (p->self_fd >= 0) {
+		snprintf(self, sizeof(self), "%d", p->self_fd);
+		vec_push(&all, "--self");
+		vec_push(&all, self);
 	}
 	vec_push(&all, "--");
 	vec_push(&all, dirfd == AT_FDCWD && *path ? path : program);

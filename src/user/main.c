@@ -4,6 +4,7 @@
 // exec starts it.
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/auxv.h>
 #include <unistd.h>
 
@@ -25,8 +26,8 @@ static void print(void *opaque, enum log_level level, const char *message)
 
 static int usage(void)
 {
-	fputs("usage: strata-process [--root DIR] [--strace] [--stats table|json] -- PROGRAM ARGV0 "
-	      "[ARG...]\n"
+	fputs("usage: strata-process [--root DIR] [--strace] [--stats table|json] [--self FD] -- "
+	      "PROGRAM ARGV0 [ARG...]\n"
 	      "`strata run --level process` is the way to call it.\n",
 		stderr);
 	return EXIT_STRATA;
@@ -34,7 +35,7 @@ static int usage(void)
 
 int main(int argc, char **argv, char **envp)
 {
-	struct user_options o = {.envp = envp, .fd = -1};
+	struct user_options o = {.envp = envp, .fd = -1, .self_fd = -1};
 	struct error err _error_ = ERROR_INIT;
 	int n = 1;
 	errno = 0;
@@ -53,6 +54,8 @@ int main(int argc, char **argv, char **envp)
 				o.strace = true;
 			else if (!strcmp(argv[n], "--stats") && n + 1 < argc)
 				o.stats = argv[++n];
+			else if (!strcmp(argv[n], "--self") && n + 1 < argc)
+				o.self_fd = atoi(argv[++n]);
 			else
 				return usage();
 		}

@@ -30,7 +30,7 @@ void user_keep_self(struct user_process *p)
 static int open_root(struct user_process *p, const char *root, struct error *err)
 {
 	char real[PATH_MAX + 1];
-	p->root_fd = p->self_fd = -1;
+	p->root_fd = -1;
 	if (!root)
 		return 0;
 	if (!realpath(root, real))
@@ -166,6 +166,7 @@ static int become(struct user_process *p, const struct user_options *o, struct u
 static int start(struct user_process *p, const struct user_options *o, struct error *err)
 {
 	struct user_program g;
+	p->self_fd = o->self_fd >= 0 ? move_high(o->self_fd) : -1;
 	int r = open_root(p, o->root, err);
 	if (r < 0)
 		return r;

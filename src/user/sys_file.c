@@ -132,15 +132,15 @@ int64_t user_sys_openat2(struct user_thread *t, const uint64_t a[6])
 	return USER_HOST(t, SYS_openat2, (uint64_t)(int64_t)path.dirfd, path.addr, a[2], a[3]);
 }
 
-/* --- descriptors: the root's is ours --- */
-static int64_t move_root_fd(struct user_process *p)
+/* --- descriptors: those of the root and of this program are ours --- */
+static int64_t move_away(int *ours)
 {
-	int fd = fcntl(p->root_fd, F_DUPFD_CLOEXEC, p->root_fd + 1);
+	int fd = fcntl(*ours, F_DUPFD_CLOEXEC, *ours + 1);
 	if (fd < 0)
-		fd = fcntl(p->root_fd, F_DUPFD_CLOEXEC, 3);
+		fd = fcntl(*ours, F_DUPFD_CLOEXEC, 3);
 	if (fd < 0)
 		return -errno;
-	p->root_fd = fd; /* the old one is the guest's to replace */
+	*ours = fd; /* the old one is the guest's to replace */
 	return 0;
 }
 
@@ -156,8 +156,9 @@ int64_t user_sys_close(struct user_thread *t, const uint64_t a[6])
 int64_t user_sys_dup3(struct user_thread *t, const uint64_t a[6])
 {
 	struct user_process *p = t->process;
-	if (p->root_fd >= 0 && (int)a[1] == p->root_fd) {
-		int64_t r = move_root_fd(p);
+	int *const ours[] = {&p->root_fd, &p->self_fd};
+	for (size_t n = 0; n < ARRAY_SIZE(ours); n++) {
+		int64_t r = *ours[n] >= 0 && (int)a[1] == *ours[n] ? move_away(ours[n]) : 0;
 		if (r < 0)
 			return r;
 	}

@@ -8,7 +8,8 @@
 #include "base/error.h"
 
 struct user_options {
-	int fd;		     /* the program's file, opened by the kernel (AT_EXECFD); -1: none */
+	int fd;	     /* the program's file, opened by the kernel (AT_EXECFD); -1: none */
+	int self_fd; /* this executable, for programs that the guest executes; -1: /proc has it */
 	const char *root;    /* directory where absolute paths are looked up first, or NULL */
 	const char *program; /* as the guest names it: a path, or a name to be found in $PATH */
 	char **argv;	     /* the program's, with its name first; ends with NULL */
