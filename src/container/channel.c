@@ -117,6 +117,11 @@ int channel_expect_fds(int fd, char what, int *fds, int *n, struct error *err)
 	return error_set(err, EPIPE, "the other process has ended unexpectedly");
 }
 
+int channel_receive(int fd, struct error *err)
+{
+	return receive(fd, NULL, NULL, err);
+}
+
 int channel_expect(int fd, char what, struct error *err)
 {
 	return channel_expect_fds(fd, what, NULL, NULL, err);

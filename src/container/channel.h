@@ -16,6 +16,8 @@ int channel_send(
 int channel_tell(int fd, char what, struct error *err);
 /* The other side's error. Best effort: it may be gone. */
 void channel_fail(int fd, int code, const struct error *e);
+/* The first byte of the next message, 0 at the end; the other side's error becomes *err. */
+int channel_receive(int fd, struct error *err);
 /* Waits for `what`. The other side's error becomes *err; its end is -EPIPE. */
 int channel_expect(int fd, char what, struct error *err);
 /* The same, with the descriptors that come along: *n of at most CHANNEL_FDS_MAX. */

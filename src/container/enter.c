@@ -16,6 +16,7 @@
 #include "container/channel.h"
 #include "container/exposure.h"
 #include "container/filter.h"
+#include "container/foreign.h"
 #include "container/launch.h"
 #include "container/process.h"
 
@@ -55,7 +56,7 @@ static int compare_namespaces(struct entering *in, struct error *err)
 }
 
 /* In the new process. */
-static int prepare(struct entering *in, char **program, struct error *err)
+static int prepare(struct entering *in, struct process_program *program, struct error *err)
 {
 	const struct spec_process *p = in->e->process;
 	int r = process_label(p, in->proc, err), terminal _close_ = -1;
@@ -65,18 +66,20 @@ static int prepare(struct entering *in, char **program, struct error *err)
 		r = error_errno(err, errno, "session");
 	if (r == 0)
 		r = process_prepare(p, err);
-	return r == 0 ? process_find(p, program, err) : r;
+	if (r == 0)
+		r = process_find(p, program, err);
+	return r == 0 ? foreign_ask(in->e->foreign, p, program, in->channel, err) : r;
 }
 
 static _Noreturn void run_new(struct entering *in)
 {
 	struct error err = ERROR_INIT;
-	char *program = NULL;
+	struct process_program program = PROCESS_PROGRAM_INIT;
 	int channel = in->channel;
 	struct process_filter filter = {in->filter, 0, 0, in->agent, NULL};
 	struct stat st;
 	int r = prepare(in, &program, &err);
-	const int keep[] = {in->filter, in->agent, channel};
+	const int keep[] = {in->filter, in->agent, program.translator, channel};
 	close_all_but(3 + in->e->preserve_fds, keep, ARRAY_SIZE(keep));
 	if (r == 0)
 		r = channel_tell(channel, 'R', &err);
@@ -89,7 +92,7 @@ static _Noreturn void run_new(struct entering *in)
 			filter.state = in->e->agent_state(in->e->opaque, in->e->target_pid);
 	}
 	if (r == 0)
-		r = process_exec(in->e->process, program, &filter, &err);
+		r = process_exec(in->e->process, &program, &filter, &err);
 	channel_fail(channel, r, &err);
 	_exit(r == -ENOENT ? 127 : 126);
 }
@@ -162,7 +165,7 @@ static int serve(struct entering *in, struct error *err)
 	int r = process_oom_score(e->process, in->proc, e->pid, err);
 	if (r == 0 && e->seccomp)
 		r = (int)MIN(filter_compile(e->seccomp, e->filter_cache, in->filter, err), 0);
-	return r == 0 ? channel_expect(in->channel, 'R', err) : r;
+	return r == 0 ? foreign_serve(in->channel, 'R', err) : r;
 }
 
 int enter_create(struct enter *e, struct error *err)

@@ -14,8 +14,9 @@
 struct enter {
 	const struct spec_process *process;
 	const struct spec_seccomp *seccomp; /* NULL: none */
-	int filter_cache;		    /* directory, or -1: filter.h */
-	int target; /* descriptor of the container's first process (pidfd) */
+	enum spec_foreign foreign;
+	int filter_cache; /* directory, or -1: filter.h */
+	int target;	  /* descriptor of the container's first process (pidfd) */
 	pid_t target_pid;
 	struct cgroup *cgroup; /* opened */
 	int console_socket;    /* connected; -1 without a terminal */

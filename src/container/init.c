@@ -17,6 +17,7 @@
 
 #include "container/channel.h"
 #include "container/exposure.h"
+#include "container/foreign.h"
 #include "container/hooks.h"
 #include "container/launch.h"
 #include "container/process.h"
@@ -193,7 +194,7 @@ static int build(struct launch *l, int channel, pid_t pid, int *terminal, struct
 	return r < 0 ? r : rootfs_seal(&l->rootfs, err);
 }
 
-static int finish(struct launch *l, char **program, struct error *err)
+static int finish(struct launch *l, int channel, struct process_program *program, struct error *err)
 {
 	const struct spec *s = l->spec;
 	if (l->new_keyring && syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, "strata") < 0 &&
@@ -204,6 +205,8 @@ static int finish(struct launch *l, char **program, struct error *err)
 	int r = process_prepare(s->process, err);
 	if (r == 0)
 		r = process_find(s->process, program, err);
+	if (r == 0)
+		r = foreign_ask(s->foreign, s->process, program, channel, err);
 	return r;
 }
 
@@ -231,7 +234,7 @@ static int wait_for_start(const struct launch *l, int *channel, struct error *er
 _Noreturn void init_main(struct launch *l, int channel)
 {
 	struct error err = ERROR_INIT;
-	char *program = NULL;
+	struct process_program program = PROCESS_PROGRAM_INIT;
 	int terminal = -1;
 	const struct spec *s = l->spec;
 	/* Nobody in a namespace that we join may look into us; and if the runtime dies before it
@@ -246,10 +249,10 @@ _Noreturn void init_main(struct launch *l, int channel)
 	if (r == 0)
 		r = exposure_end(l->image, l->proc, &err);
 	if (r == 0)
-		r = finish(l, &program, &err);
+		r = finish(l, channel, &program, &err);
 	prctl(PR_SET_PDEATHSIG, 0);
 	/* A directory of the host that stayed open would be a way out through /proc/self/fd. */
-	const int keep[] = {l->listener, l->filter, l->agent, channel};
+	const int keep[] = {l->listener, l->filter, l->agent, program.translator, channel};
 	close_all_but(3 + l->preserve_fds, keep, ARRAY_SIZE(keep));
 	struct process_filter filter = {l->filter, 0, 0, l->agent, NULL};
 	struct stat st;
@@ -266,7 +269,7 @@ _Noreturn void init_main(struct launch *l, int channel)
 	if (r == 0)
 		r = container_hooks(l, HOOK_START_CONTAINER, pid, "created", &err);
 	if (r == 0)
-		r = process_exec(s->process, program, &filter, &err);
+		r = process_exec(s->process, &program, &filter, &err);
 	channel_fail(channel, r, &err);
 	_exit(r == -ENOENT ? 127 : 126);
 }

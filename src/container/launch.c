@@ -15,6 +15,7 @@
 #include "container/process.h"
 #include "container/exposure.h"
 #include "container/filter.h"
+#include "container/foreign.h"
 #include "container/userns.h"
 
 void launch_done(struct launch *l)
@@ -223,7 +224,7 @@ static int serve(struct launch *l, struct error *err)
 		r = exposure_fill(l->image, err);
 	if (r == 0)
 		r = channel_tell(l->channel, 'X', err);
-	return r == 0 ? channel_expect(l->channel, 'R', err) : r;
+	return r == 0 ? foreign_serve(l->channel, 'R', err) : r;
 }
 
 int launch_create(struct launch *l, struct error *err)

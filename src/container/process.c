@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "container/channel.h"
+#include "container/foreign.h"
 
 static int set_scheduler(const struct spec_process *p, struct error *err)
 {
@@ -105,7 +106,7 @@ static bool executable(const char *path)
 	return stat(path, &st) == 0 && S_ISREG(st.st_mode) && (st.st_mode & 0111);
 }
 
-int process_find(const struct spec_process *p, char **path, struct error *err)
+int process_find(const struct spec_process *p, struct process_program *out, struct error *err)
 {
 	const char *name = p->args[0],
 		   *list = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -119,14 +120,14 @@ int process_find(const struct spec_process *p, char **path, struct error *err)
 			return error_errno(err, errno, "exec %s", name);
 		if (!executable(full))
 			return error_errno(err, EACCES, "exec %s", name);
-		*path = xstrdup(name);
+		out->path = xstrdup(name);
 		return 0;
 	}
 	for (const char *at = list; *name; at += strspn(at, ":")) {
 		int n = (int)strcspn(at, ":");
 		char *full _free_ = xasprintf("%.*s/%s", n, at, name);
 		if (n && executable(full)) {
-			*path = TAKE_PTR(full);
+			out->path = TAKE_PTR(full);
 			return 0;
 		}
 		if (!at[n])
@@ -239,7 +240,7 @@ static void default_signals(void)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-int process_exec(const struct spec_process *p, const char *path,
+int process_exec(const struct spec_process *p, const struct process_program *program,
 	const struct process_filter *filter, struct error *err)
 {
 	/* A filter without no_new_privs takes CAP_SYS_ADMIN, so that one stays until then. It
@@ -289,8 +290,10 @@ int process_exec(const struct spec_process *p, const char *path,
 	/* The filter may deny it; execve() does the same. */
 	if (extra)
 		capset_both(want[CAPS_EFFECTIVE], want[CAPS_PERMITTED], want[CAPS_INHERITABLE]);
-	execve(path, (char *const *)(uintptr_t)p->args, (char *const *)(uintptr_t)p->env);
-	return error_errno(err, errno, "exec %s", path);
+	if (program->translator >= 0)
+		return foreign_exec(program->translator, program->path, p->args, p->env, err);
+	execve(program->path, (char *const *)(uintptr_t)p->args, (char *const *)(uintptr_t)p->env);
+	return error_errno(err, errno, "exec %s", program->path);
 }
 
 int process_open_filter(const struct spec_seccomp *s, int *filter, int *agent, struct error *err)

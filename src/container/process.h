@@ -15,9 +15,16 @@ int process_prepare(const struct spec_process *p, struct error *err);
  */
 int process_terminal(
 	const struct spec_process *p, int console_socket, int *terminal, struct error *err);
-/* Absolute path of the program in the container, found along its PATH; the caller's.
- * -ENOENT when there is none. */
-int process_find(const struct spec_process *p, char **path, struct error *err);
+/* What a process executes. */
+struct process_program {
+	char *path;	/* in the container: absolute, or relative to its working directory */
+	int translator; /* foreign.h: descriptor of the program that runs it, -1: none */
+};
+#define PROCESS_PROGRAM_INIT ((struct process_program){.translator = -1})
+
+/* The program's path, found along the container's PATH; the caller's. -ENOENT when there is none.
+ */
+int process_find(const struct spec_process *p, struct process_program *out, struct error *err);
 /* The profile that the next execve() changes to. proc: the host's or the container's /proc. */
 int process_label(const struct spec_process *p, int proc, struct error *err);
 
@@ -40,7 +47,7 @@ void close_all_but(unsigned from, const int *keep, size_t n);
 
 /* From here on everything is given up, in this order: bounding set, groups, user, capabilities,
  * what seccomp denies; then the program takes our place. Returns only on failure. */
-int process_exec(const struct spec_process *p, const char *path,
+int process_exec(const struct spec_process *p, const struct process_program *program,
 	const struct process_filter *filter, struct error *err);
 
 #endif

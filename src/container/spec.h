@@ -187,6 +187,13 @@ struct spec_seccomp {
 	const char *listener_metadata;
 };
 
+/* Whether the program is for another architecture, which strata-process runs. */
+enum spec_foreign {
+	FOREIGN_AS_FOUND, /* the program's file tells */
+	FOREIGN_NEVER,
+	FOREIGN_ALWAYS,
+};
+
 struct spec {
 	const char *version;
 	struct spec_process *process; /* NULL: a container that cannot be started */
@@ -214,6 +221,7 @@ struct spec {
 	bool personality_given;
 	unsigned long personality;
 	struct spec_seccomp *seccomp; /* NULL: none */
+	enum spec_foreign foreign;
 };
 
 /* A number of SPEC_UNSETs: an empty struct spec_resources limits everything to 0. */

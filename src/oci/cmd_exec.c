@@ -158,6 +158,7 @@ static int run(
 		r = foreground_begin(&f, own, err);
 	struct enter e = {.process = p,
 		.seccomp = s.spec->seccomp,
+		.foreign = s.spec->foreign,
 		.filter_cache = s.spec->seccomp ? state_filter_cache(&s) : -1,
 		.target = state_pidfd(&s),
 		.target_pid = s.pid,

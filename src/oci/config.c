@@ -2,6 +2,7 @@
 #include "oci/config.h"
 
 #include "base/strbuf.h"
+#include "oci/config_annotations.h"
 #include "oci/config_linux.h"
 #include "oci/json.h"
 
@@ -287,6 +288,7 @@ int config_parse(const char *text, size_t len, const char *name, struct arena *a
 	read_mounts(&r, &root, s);
 	read_hooks(&r, &root, s);
 	s->annotations = get_pairs(&r, &root, "annotations");
+	config_annotations(&r, s);
 	config_linux(&r, &root, s);
 	if (!r.failed)
 		*out = s;
