@@ -56,6 +56,7 @@ void oci_descriptor_done(struct oci_descriptor *d)
 	free(d->artifact_type);
 	free(d->arch);
 	free(d->os);
+	free(d->variant);
 	annotations_done(&d->annotations);
 	*d = (struct oci_descriptor){0};
 }
@@ -159,6 +160,7 @@ static int parse_descriptor(const json_t *o, struct oci_descriptor *d, struct er
 	d->artifact_type = get_string(o, "artifactType");
 	d->arch = get_string(platform, "architecture");
 	d->os = get_string(platform, "os");
+	d->variant = get_string(platform, "variant");
 	return parse_annotations(o, &d->annotations, err);
 }
 
@@ -215,6 +217,59 @@ int oci_manifest_parse(struct oci_manifest *out, const char *json, size_t len, s
 	else
 		oci_manifest_done(out);
 	return rc;
+}
+
+static const struct {
+	const char *name;
+	enum oci_document kind;
+} document_types[] = {
+	{OCI_TYPE_INDEX, OCI_DOCUMENT_INDEX},
+	{DOCKER_TYPE_INDEX, OCI_DOCUMENT_INDEX},
+	{OCI_TYPE_MANIFEST, OCI_DOCUMENT_MANIFEST},
+	{DOCKER_TYPE_MANIFEST, OCI_DOCUMENT_MANIFEST},
+};
+
+static bool document_type(const char *name, enum oci_document *kind)
+{
+	for (size_t i = 0; name && i < ARRAY_SIZE(document_types); i++)
+		if (!strcmp(name, document_types[i].name)) {
+			*kind = document_types[i].kind;
+			return true;
+		}
+	return false;
+}
+
+/* Programs that read the same bytes must see the same image: a document that could be taken for
+ * two things is refused (CVE-2021-41190). */
+int oci_document_kind(const char *json, size_t len, const char *content_type,
+	enum oci_document *kind, char **media_type, struct error *err)
+{
+	json_t *root _json_ = load(json, len, err);
+	enum oci_document by_type, by_content;
+	if (!root)
+		return -EBADMSG;
+	const char *own = json_string_value(json_object_get(root, "mediaType"));
+	bool manifests = json_object_get(root, "manifests") != NULL;
+	bool layers = json_object_get(root, "layers") || json_object_get(root, "config");
+	if (json_integer_value(json_object_get(root, "schemaVersion")) == 1)
+		return error_set(err, ENOTSUP,
+			"the registry has the image in the old schema 1 only, without digests");
+	if (manifests == layers)
+		return bad(err, "neither an index nor a manifest");
+	if (own && content_type && document_type(content_type, &by_type) &&
+		strcmp(own, content_type))
+		return bad(err, "mediaType and the registry's Content-Type differ");
+	const char *name = own ? own : content_type;
+	by_content = manifests ? OCI_DOCUMENT_INDEX : OCI_DOCUMENT_MANIFEST;
+	if (own && !document_type(own, &by_type))
+		return error_set(err, ENOTSUP, "an image document of type %.100s", own);
+	if (document_type(name, &by_type) && by_type != by_content)
+		return bad(err, "its type and its content differ");
+	*kind = by_content;
+	*media_type = xstrdup(document_type(name, &by_type) ? name
+			      : manifests		    ? OCI_TYPE_INDEX
+							    : OCI_TYPE_MANIFEST);
+	return 0;
 }
 
 static int parse_strings(const json_t *o, const char *key, char ***out, struct error *err)
@@ -294,6 +349,7 @@ static json_t *descriptor_json(const struct oci_descriptor *d)
 		json_t *platform = json_object();
 		set_string(platform, "architecture", d->arch);
 		set_string(platform, "os", d->os ? d->os : "linux");
+		set_string(platform, "variant", d->variant);
 		json_object_set_new(o, "platform", platform);
 	}
 	set_annotations(o, d->annotations.items, d->annotations.len);

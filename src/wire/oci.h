@@ -18,6 +18,10 @@
 #define OCI_TYPE_CONFIG	  "application/vnd.oci.image.config.v1+json"
 #define OCI_TYPE_EMPTY	  "application/vnd.oci.empty.v1+json"
 #define OCI_TYPE_LAYER	  "application/vnd.oci.image.layer.v1.tar"
+/* Docker's forms of the same documents (image manifest version 2, schema 2). */
+#define DOCKER_TYPE_INDEX    "application/vnd.docker.distribution.manifest.list.v2+json"
+#define DOCKER_TYPE_MANIFEST "application/vnd.docker.distribution.manifest.v2+json"
+#define DOCKER_TYPE_CONFIG   "application/vnd.docker.container.image.v1+json"
 
 struct oci_annotation {
 	char *key, *value;
@@ -29,6 +33,7 @@ struct oci_descriptor {
 	uint64_t size;	     /* bytes */
 	char *artifact_type; /* or NULL */
 	char *arch, *os;     /* of "platform", or NULL */
+	char *variant;	     /* "v7", or NULL */
 	VEC(struct oci_annotation) annotations;
 };
 
@@ -49,6 +54,13 @@ struct oci_config {
 	char *workdir, *user;		 /* may be NULL */
 	VEC(char *) diff_ids;
 };
+
+enum oci_document { OCI_DOCUMENT_INDEX, OCI_DOCUMENT_MANIFEST };
+
+/* What a document of a registry is; *media_type (owned) is its own word for it, or content_type
+ * (may be NULL). -EBADMSG when it could be read as both, or says two things of itself. */
+int oci_document_kind(const char *json, size_t len, const char *content_type,
+	enum oci_document *kind, char **media_type, struct error *err);
 
 /* *out is zeroed on entry and holds nothing after an error. */
 int oci_index_parse(struct oci_index *out, const char *json, size_t len, struct error *err);
