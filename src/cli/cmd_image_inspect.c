@@ -10,15 +10,14 @@ struct values {
 static int run(struct cli *cli, const void *values, char **operands, size_t n)
 {
 	const struct values *v = values;
-	const char *arch = v->arch ? v->arch : "riscv64";
 	struct error err _error_ = ERROR_INIT;
 	struct strbuf json _strbuf_ = STRBUF_INIT;
 	struct image_store *store = NULL;
 	int r = image_store_open(&store, NULL, &err);
 	if (!r && v->verify)
-		r = image_verify(store, operands[0], arch, NULL, &err);
+		r = image_verify(store, operands[0], v->arch, NULL, &err);
 	if (!r)
-		r = image_inspect(store, operands[0], arch, &json, &err);
+		r = image_inspect(store, operands[0], v->arch, &json, &err);
 	image_store_free(store);
 	if (r < 0)
 		return cli_fail(cli, EXIT_FAILED, &err);
@@ -28,7 +27,7 @@ static int run(struct cli *cli, const void *values, char **operands, size_t n)
 
 static const struct option options[] = {
 	{"arch", 0, OPTION_STRING, offsetof(struct values, arch), "ARCH",
-		"the instruction set (riscv64)", NULL},
+		"the instruction set (the host's, or else any)", NULL},
 	{"verify", 0, OPTION_FLAG, offsetof(struct values, verify), NULL,
 		"read every blob and check its digest first", NULL},
 };

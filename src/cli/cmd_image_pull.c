@@ -10,7 +10,9 @@ struct values {
 static int run(struct cli *cli, const void *values, char **operands, size_t n)
 {
 	const struct values *v = values;
-	const char *arch = v->arch ? v->arch : "riscv64";
+	bool remote = image_ref_remote(operands[0]);
+	/* Debian's images are made for machines. */
+	const char *arch = v->arch ? v->arch : remote ? image_host_arch() : "riscv64";
 	struct error err _error_ = ERROR_INIT;
 	struct image_store *store = NULL;
 	struct meter meter;
@@ -25,7 +27,7 @@ static int run(struct cli *cli, const void *values, char **operands, size_t n)
 		.opaque = &configure,
 		.refresh = v->refresh};
 	/* The boot image first: the other one is configured in a machine that needs it. */
-	if (!r)
+	if (!r && !remote)
 		r = boot_pull(store, operands[0], arch, &o, &err);
 	if (!r)
 		r = image_pull(store, operands[0], arch, &o, &err);
@@ -37,25 +39,34 @@ static int run(struct cli *cli, const void *values, char **operands, size_t n)
 	return 0;
 }
 
-static const char *const arch_choices[] = {"riscv64", NULL};
-
 static const struct option options[] = {
-	{"arch", 0, OPTION_ENUM, offsetof(struct values, arch), "ARCH", "the instruction set",
-		arch_choices},
+	{"arch", 0, OPTION_STRING, offsetof(struct values, arch), "ARCH",
+		"the instruction set: riscv64, amd64, arm64, arm/v7 (of Debian's own images "
+		"riscv64, of a registry's the host's)",
+		NULL},
 	{"refresh", 0, OPTION_FLAG, offsetof(struct values, refresh), NULL,
-		"ask the archive for a newer one even if it is here", NULL},
+		"ask for a newer one even if it is here", NULL},
 };
 
 static const struct example examples[] = {
 	{"strata image pull debian:trixie", "Fetch Debian 13 and its kernel"},
+	{"strata image pull docker.io/library/alpine", "Fetch an image from a registry"},
+	{"strata image pull --arch arm64 registry.example:5000/team/app:1.2",
+		"Fetch it for another architecture"},
 };
 
 const struct command cmd_image_pull = {
 	.name = "image pull",
 	.summary = "Fetch an image",
 	.operands = "IMAGE",
-	.description = "What was half fetched is taken up again. Everything is checked against the "
-		       "archive's signed index before it is used.",
+	.description =
+		"A plain name (debian, debian:SUITE) is made from the signed packages of a Debian "
+		"archive. A name that begins with a host, HOST[:PORT]/NAME[:TAG][@DIGEST], comes "
+		"from that registry.\n\n"
+		"What was half fetched is taken up again. Everything is checked against the "
+		"archive's signed index, or the digests of the registry's documents, before it is "
+		"used. `strata login` gives credentials; mirrors, certificates and registries "
+		"without TLS are named in ~/.config/strata/registries.json (see docs/images.md).",
 	.options = options,
 	.n_options = ARRAY_SIZE(options),
 	.examples = examples,

@@ -307,7 +307,9 @@ static int with_descriptor(struct image_store *s, const char *ref, const char *a
 	rc = store_index_load(s, &index, err);
 	if (rc < 0)
 		return rc;
-	const struct oci_descriptor *d = find_any(&index, full, arch);
+	const struct oci_descriptor *d = find_any(&index, full, arch ? arch : image_host_arch());
+	if (!d && !arch)
+		d = find_any(&index, full, NULL);
 	rc = d ? fn(s, d, full, opaque, err)
 	       : error_set(err, ENOENT, "no image %s%s%s", full, arch ? " for " : "",
 			 arch ? arch : "");

@@ -124,6 +124,13 @@ struct image_pull_options {
  * damaged or wrong data, -ENETUNREACH/-EHOSTUNREACH/-ETIMEDOUT no network, -ENOSPC, -EACCES. */
 int image_pull(struct image_store *s, const char *ref, const char *arch,
 	const struct image_pull_options *options, struct error *err);
+/* Credentials for a registry, tried before they are kept in $XDG_CONFIG_HOME/strata/auth.json
+ * (mode 0600). -EACCES: the registry does not take them. Forks like image_pull(). */
+int image_login(const char *host, const char *user, const char *password, struct error *err);
+int image_logout(const char *host, struct error *err); /* -ENOENT: there are none */
+/* True for a reference with a host: its images come from a registry. */
+bool image_ref_remote(const char *ref);
+
 /* The boot image that belongs to ref ("debian:trixie"); configure is not used. */
 int boot_pull(struct image_store *s, const char *ref, const char *arch,
 	const struct image_pull_options *options, struct error *err);
@@ -157,7 +164,8 @@ struct image_info {
 int image_list(struct image_store *s, struct image_info **out, size_t *n, struct error *err);
 void image_list_free(struct image_info *list, size_t n);
 
-/* {"ref", "arch", "kind", "digest", "size", "manifest": {…}, "config": {…}}, indented. */
+/* arch NULL: the host's, or else any. {"ref", "arch", "kind", "digest", "size", "manifest": {…},
+ * "config": {…}}, indented. */
 int image_inspect(struct image_store *s, const char *ref, const char *arch, struct strbuf *json,
 	struct error *err);
 /* Reads every blob of the image and compares size and SHA-256. -EBADMSG names the first bad one. */

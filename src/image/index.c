@@ -56,6 +56,16 @@ int ref_complete(const char *ref, char **out, struct error *err)
 	return 0;
 }
 
+bool image_ref_remote(const char *ref)
+{
+	struct reference r;
+	if (reference_parse(&r, ref, NULL) < 0)
+		return false;
+	bool remote = r.host != NULL;
+	reference_done(&r);
+	return remote;
+}
+
 int ref_boot(const char *ref, char **out, struct error *err)
 {
 	char *full _free_ = NULL;

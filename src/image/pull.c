@@ -3,6 +3,7 @@
 #include "image/archive.h"
 #include "image/commit.h"
 #include "image/pull.h"
+#include "image/registry.h"
 #include "image/rootfs.h"
 
 #include <inttypes.h>
@@ -246,7 +247,10 @@ static int pull(struct image_store *s, const char *ref, const char *arch_name, b
 		return 0; /* needs no lock, no network, no writable store */
 	if (!boot && strncmp(full, "debian:", 7)) {
 		error_set(err, ENOENT, "no image %s and no source for it", full);
-		error_remedy(err, "images can be pulled as debian:SUITE");
+		error_remedy(err,
+			"images can be pulled as debian:SUITE, or as HOST/NAME from a "
+			"registry: docker.io/library/%.100s",
+			full);
 		return -ENOENT;
 	}
 	rc = store_lock_pull(s, true, o->progress, err);
@@ -257,9 +261,35 @@ static int pull(struct image_store *s, const char *ref, const char *arch_name, b
 	return rc < 0 ? error_wrap(err, rc, "image %s (%s)", full, arch->name) : 0;
 }
 
+/* An image of a registry: nothing has to be configured. */
+static int pull_registry(struct image_store *s, const struct reference *ref, const char *arch,
+	const struct image_pull_options *options, struct error *err)
+{
+	char *full _free_ = reference_print(ref);
+	const struct image_progress *progress = options ? options->progress : NULL;
+	if (!(options && options->refresh) && have(s, full, arch, IMAGE_ROOTFS))
+		return 0;
+	int rc = store_lock_pull(s, true, progress, err);
+	if (rc < 0)
+		return rc;
+	rc = registry_pull(s, ref, arch, progress, err);
+	store_unlock_pull(s);
+	return rc < 0 ? error_wrap(err, rc, "image %s", full) : 0;
+}
+
 int image_pull(struct image_store *s, const char *ref, const char *arch,
 	const struct image_pull_options *options, struct error *err)
 {
+	struct reference r;
+	int rc = reference_parse(&r, ref, err);
+	if (rc < 0)
+		return rc;
+	if (r.host) {
+		rc = pull_registry(s, &r, arch ? arch : image_host_arch(), options, err);
+		reference_done(&r);
+		return rc;
+	}
+	reference_done(&r);
 	return pull(s, ref, arch, false, options, err);
 }
 

@@ -1,0 +1,279 @@
+// SPDX-License-Identifier: Apache-2.0
+// Pulling from a registry: index -> manifest -> configuration -> layers, each checked against the
+// digest that the document before it promises. The store's index comes last.
+#include "image/registry.h"
+
+#include "wire/http_head.h"
+
+#include <stdio.h>
+
+/* A document of the registry, and what it is. */
+struct document {
+	struct strbuf text;
+	char *media_type;
+	enum oci_document kind;
+	char digest[OCI_DIGEST_LEN + 1];
+};
+
+static void document_done(struct document *d)
+{
+	strbuf_done(&d->text);
+	free(d->media_type);
+	*d = (struct document){0};
+}
+
+static void digest_of(const struct strbuf *text, char out[OCI_DIGEST_LEN + 1])
+{
+	struct digest d;
+	digest_init(&d);
+	digest_update(&d, text->data, text->len);
+	memcpy(out, "sha256:", 7);
+	digest_finish(&d, out + 7);
+}
+
+/* reference: a tag or a digest, which then is compared. */
+static int get_document(
+	struct registry *r, const char *reference, struct document *out, struct error *err)
+{
+	static const char *const headers[] = {REGISTRY_ACCEPT, NULL};
+	struct registry_call c = REGISTRY_CALL;
+	char *what _free_ = xasprintf("manifest %.100s", reference);
+	*out = (struct document){0};
+	c.url = xasprintf("%s/v2/%s/manifests/%s", r->base, r->name, reference);
+	c.headers = headers;
+	int rc = registry_get(r, &c, what, OCI_DOCUMENT_MAX, &out->text, err);
+	if (rc == 0) {
+		char *type _free_ = http_head_get(c.head.data, c.head.len, "Content-Type", 0);
+		if (type)
+			type[strcspn(type, "; \t")] = '\0';
+		digest_of(&out->text, out->digest);
+		if (strchr(reference, ':') && strcmp(reference, out->digest))
+			rc = error_set(err, EBADMSG, "has the digest %.19s…", out->digest);
+		else
+			rc = oci_document_kind(out->text.data, out->text.len, type, &out->kind,
+				&out->media_type, err);
+		if (rc < 0)
+			error_wrap(err, rc, "%s: %s: %s", r->place->host, r->name, what);
+	}
+	registry_call_done(&c);
+	if (rc < 0)
+		document_done(out);
+	return rc;
+}
+
+/* "arm64", or "arm/v7" for one of several variants. An entry without a variant is the general one.
+ */
+static const struct oci_descriptor *choose(const struct oci_index *index, const char *arch)
+{
+	const char *slash = strchr(arch, '/');
+	size_t len = slash ? (size_t)(slash - arch) : strlen(arch);
+	const struct oci_descriptor *best = NULL;
+	vec_for_each (d, &index->manifests) {
+		if (!d->arch || strncmp(d->arch, arch, len) || d->arch[len] || !d->os ||
+			strcmp(d->os, "linux"))
+			continue;
+		if (slash ? d->variant && !strcmp(d->variant, slash + 1)
+			  : !best || (best->variant && !d->variant))
+			best = d;
+	}
+	return best;
+}
+
+static int no_arch(const struct oci_index *index, const char *arch, struct error *err)
+{
+	struct strbuf have _strbuf_ = STRBUF_INIT;
+	vec_for_each (d, &index->manifests) {
+		if (!d->arch || !d->os || strcmp(d->os, "linux") || have.len > 200)
+			continue;
+		strbuf_addf(&have, "%s%.20s%s%.10s", have.len ? ", " : "", d->arch,
+			d->variant ? "/" : "", d->variant ? d->variant : "");
+	}
+	error_set(err, ENOENT, "there is none for linux on %s", arch);
+	if (have.len)
+		error_remedy(err, "with --arch there are: %s", have.data);
+	return -ENOENT;
+}
+
+/* Follows an index to the manifest for arch. */
+static int get_manifest(struct registry *r, const char *reference, const char *arch,
+	struct document *out, struct error *err)
+{
+	struct document top;
+	struct oci_index index;
+	int rc = get_document(r, reference, &top, err);
+	if (rc < 0 || top.kind == OCI_DOCUMENT_MANIFEST) {
+		*out = top;
+		return rc;
+	}
+	rc = oci_index_parse(&index, top.text.data, top.text.len, err);
+	document_done(&top);
+	if (rc < 0)
+		return rc;
+	const struct oci_descriptor *d = choose(&index, arch);
+	rc = d ? get_document(r, d->digest, out, err) : no_arch(&index, arch, err);
+	oci_index_done(&index);
+	if (rc == 0 && out->kind != OCI_DOCUMENT_MANIFEST) {
+		document_done(out);
+		rc = error_set(err, EBADMSG, "an index in an index");
+	}
+	return rc;
+}
+
+/* An image of this host's store for later; everything else is set in struct pull. */
+struct pull {
+	struct image_store *store;
+	struct registry *r;
+	const char *ref; /* complete */
+	const char *arch;
+	const struct image_progress *progress;
+	struct oci_manifest manifest;
+	struct strbuf config_text;
+	struct oci_config config;
+};
+
+static int get_config(struct pull *p, struct error *err)
+{
+	const struct oci_descriptor *d = &p->manifest.config;
+	char digest[OCI_DIGEST_LEN + 1];
+	if (strcmp(d->media_type, OCI_TYPE_CONFIG) && strcmp(d->media_type, DOCKER_TYPE_CONFIG))
+		return error_set(err, ENOTSUP, "is no image but an artifact of type %.100s",
+			p->manifest.artifact_type ? p->manifest.artifact_type : d->media_type);
+	int rc = blob_read(p->store, d, &p->config_text, NULL);
+	if (rc < 0) {
+		struct registry_call c = REGISTRY_CALL;
+		strbuf_clear(&p->config_text);
+		c.url = xasprintf("%s/v2/%s/blobs/%s", p->r->base, p->r->name, d->digest);
+		rc = registry_get(
+			p->r, &c, "configuration", OCI_DOCUMENT_MAX, &p->config_text, err);
+		registry_call_done(&c);
+		if (rc < 0)
+			return rc;
+		digest_of(&p->config_text, digest);
+		if (strcmp(digest, d->digest) || p->config_text.len != d->size)
+			return error_set(err, EBADMSG,
+				"%s: the configuration is not what the manifest says",
+				p->r->place->host);
+	}
+	return oci_config_parse(&p->config, p->config_text.data, p->config_text.len, err);
+}
+
+static int check_config(const struct pull *p, struct error *err)
+{
+	const struct oci_config *c = &p->config;
+	size_t len = strcspn(p->arch, "/");
+	if (strcmp(c->os, "linux"))
+		return error_set(err, ENOTSUP, "is an image for %.40s", c->os);
+	if (strncmp(c->arch, p->arch, len) || c->arch[len]) {
+		error_set(err, ENOENT, "is for %.40s only", c->arch);
+		error_remedy(err, "add --arch %.40s", c->arch);
+		return -ENOENT;
+	}
+	if (c->diff_ids.len != p->manifest.layers.len)
+		return error_set(err, EBADMSG, "has %zu layers, but %zu diff_ids",
+			p->manifest.layers.len, c->diff_ids.len);
+	vec_for_each (l, &p->manifest.layers)
+		if (!layer_type_ok(l->media_type))
+			return error_set(err, ENOTSUP, "has a layer of the unknown type %.100s",
+				l->media_type);
+	return 0;
+}
+
+static int get_layers(struct pull *p, struct error *err)
+{
+	VEC(struct registry_layer) layers = {0};
+	for (size_t i = 0; i < p->manifest.layers.len; i++)
+		vec_push(&layers, (struct registry_layer){&p->manifest.layers.items[i],
+					  p->config.diff_ids.items[i]});
+	int rc = registry_layers(p->r, p->store, layers.items, layers.len, p->progress, err);
+	vec_done(&layers);
+	return rc;
+}
+
+static void annotate(struct oci_descriptor *d, const char *key, const char *value)
+{
+	if (value && *value)
+		vec_push(&d->annotations, (struct oci_annotation){xstrdup(key), xstrdup(value)});
+}
+
+static int enter(struct pull *p, const struct document *doc, struct error *err)
+{
+	struct oci_descriptor d = {0}, config = {0};
+	int rc = blob_put(p->store, p->config_text.data, p->config_text.len,
+		p->manifest.config.media_type, &config, err);
+	if (rc == 0)
+		rc = blob_put(p->store, doc->text.data, doc->text.len, doc->media_type, &d, err);
+	if (rc == 0) {
+		d.arch = xstrdup(p->config.arch);
+		d.os = xstrdup("linux");
+		annotate(&d, ANNOTATION_REF, p->ref);
+		annotate(&d, ANNOTATION_CREATED, p->config.created);
+		rc = store_index_put(p->store, &d, err);
+	}
+	oci_descriptor_done(&config);
+	oci_descriptor_done(&d);
+	return rc;
+}
+
+static int pull_document(struct pull *p, const struct document *doc, struct error *err)
+{
+	int rc = oci_manifest_parse(&p->manifest, doc->text.data, doc->text.len, err);
+	if (rc == 0)
+		rc = get_config(p, err);
+	if (rc == 0)
+		rc = check_config(p, err);
+	if (rc == 0)
+		rc = get_layers(p, err);
+	if (rc == 0)
+		rc = enter(p, doc, err);
+	oci_manifest_done(&p->manifest);
+	oci_config_done(&p->config);
+	strbuf_done(&p->config_text);
+	return rc;
+}
+
+static int pull_from(struct image_store *s, const struct registry_place *place,
+	const struct reference *ref, const char *arch, const struct image_progress *progress,
+	struct error *err)
+{
+	struct registry r;
+	struct document doc;
+	char *full _free_ = reference_print(ref);
+	progress_stage(progress, "Asking %s for %s", place->host, full);
+	int rc = registry_open(&r, place, ref->name, "pull", NULL, err);
+	if (rc < 0)
+		return rc;
+	rc = get_manifest(&r,
+		ref->digest ? ref->digest
+		: ref->tag  ? ref->tag
+			    : "latest",
+		arch, &doc, err);
+	if (rc == 0) {
+		struct pull p = {
+			.store = s, .r = &r, .ref = full, .arch = arch, .progress = progress};
+		rc = pull_document(&p, &doc, err);
+		document_done(&doc);
+	}
+	registry_done(&r);
+	return rc;
+}
+
+int registry_pull(struct image_store *s, const struct reference *ref, const char *arch,
+	const struct image_progress *progress, struct error *err)
+{
+	struct registry_place *places;
+	size_t n;
+	int rc = registry_places(ref->host, &places, &n, err);
+	if (rc < 0)
+		return rc;
+	for (size_t i = 0; i < n; i++) {
+		bool last = i + 1 == n;
+		rc = pull_from(s, &places[i], ref, arch, progress, last ? err : NULL);
+		if (rc == 0)
+			break;
+		if (!last)
+			progress_stage(progress, "The mirror %s does not have it (%s)",
+				places[i].host, strerror(-rc));
+	}
+	registry_places_free(places, n);
+	return rc;
+}
