@@ -18,6 +18,8 @@ LIBRARIES = "/usr/riscv64-linux-gnu"
 # A sanitizer's own handlers would undo what a program is started with.
 HANDLED = "".join(f":handle_{s}=0" for s in ("segv", "sigbus", "sigfpe", "sigill", "abort"))
 ENVIRONMENT = {**os.environ, "LC_ALL": "C", "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + HANDLED}
+# The allocator of gcc 12's address sanitizer forgets in no child the locks that other threads had: it waits for ever.
+FORKS = [] if b"__asan_init" not in open(STRATA, "rb").read() else ["-DFORKS=0"]
 count = failed = 0
 
 
@@ -68,7 +70,7 @@ def test_programs(tmp):
                                      ("dynamic", [], ["--root", LIBRARIES])):
             where = os.path.join(tmp, kind)
             os.makedirs(where, exist_ok=True)
-            program = compile(os.path.join(HERE, name + ".c"), os.path.join(where, name), *flags)
+            program = compile(os.path.join(HERE, name + ".c"), os.path.join(where, name), *flags, *FORKS)
             got = run(process(*options, program), program + ".strata")
             if os.path.exists(expected):
                 want = (0, open(expected).read())
@@ -78,6 +80,8 @@ def test_programs(tmp):
                 report(f"{name}, {kind}", skip="no qemu-riscv64")
                 continue
             report(f"{name}, {kind}", differs(got, want))
+    if FORKS:
+        report("forks in threads", skip="gcc 12's address sanitizer does not survive them")
 
 
 def test_command(tmp):

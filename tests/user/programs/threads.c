@@ -58,6 +58,10 @@ static void *sleeper(void *arg)
 		pause();
 }
 
+#ifndef FORKS
+#define FORKS 4
+#endif
+
 static void *forker(void *arg)
 {
 	int status;
@@ -110,9 +114,9 @@ int main(void)
 	pthread_cancel(t[0]);
 	pthread_join(t[0], &value);
 	printf("cancelled: %d\n", value == PTHREAD_CANCELED);
-	for (int n = 0; n < 4; n++)
+	for (int n = 0; n < FORKS; n++)
 		pthread_create(&t[n], NULL, forker, NULL);
-	for (sum = 0; sum < 4; sum++)
+	for (sum = 0; sum < FORKS; sum++)
 		pthread_join(t[sum], &value);
 	printf("forked in threads: %ld\n", (long)value);
 	pthread_create(&t[0], NULL, last, NULL);
