@@ -10,9 +10,11 @@ struct values {
 static int run(struct cli *cli, const void *values, char **operands, size_t n)
 {
 	const struct values *v = values;
-	bool remote = image_ref_remote(operands[0]);
+	enum image_source source = image_ref_source(operands[0]);
 	/* Debian's images are made for machines. */
-	const char *arch = v->arch ? v->arch : remote ? image_host_arch() : "riscv64";
+	const char *arch = v->arch			     ? v->arch
+			   : source == IMAGE_SOURCE_REGISTRY ? image_host_arch()
+							     : "riscv64";
 	struct error err _error_ = ERROR_INIT;
 	struct image_store *store = NULL;
 	struct meter meter;
@@ -27,7 +29,7 @@ static int run(struct cli *cli, const void *values, char **operands, size_t n)
 		.opaque = &configure,
 		.refresh = v->refresh};
 	/* The boot image first: the other one is configured in a machine that needs it. */
-	if (!r && !remote)
+	if (!r && source == IMAGE_SOURCE_DEBIAN)
 		r = boot_pull(store, operands[0], arch, &o, &err);
 	if (!r)
 		r = image_pull(store, operands[0], arch, &o, &err);

@@ -124,12 +124,26 @@ struct image_pull_options {
  * damaged or wrong data, -ENETUNREACH/-EHOSTUNREACH/-ETIMEDOUT no network, -ENOSPC, -EACCES. */
 int image_pull(struct image_store *s, const char *ref, const char *arch,
 	const struct image_pull_options *options, struct error *err);
+struct image_push_options {
+	const struct image_progress *progress; /* or NULL */
+	const char *to;	  /* another reference, with a host; NULL: the image's own */
+	const char *arch; /* NULL: all that are here; several become an index */
+};
+
+/* Sends an image to a registry, as it is: same bytes, same digests. *digest (may be NULL, freed by
+ * the caller) is what the reference there now means. -ENOENT: no such image; -EINVAL: a reference
+ * without a host; -EACCES: the registry refuses. Forks like image_pull(). */
+int image_push(struct image_store *s, const char *ref, const struct image_push_options *options,
+	char **digest, struct error *err);
+
 /* Credentials for a registry, tried before they are kept in $XDG_CONFIG_HOME/strata/auth.json
  * (mode 0600). -EACCES: the registry does not take them. Forks like image_pull(). */
 int image_login(const char *host, const char *user, const char *password, struct error *err);
 int image_logout(const char *host, struct error *err); /* -ENOENT: there are none */
-/* True for a reference with a host: its images come from a registry. */
-bool image_ref_remote(const char *ref);
+/* Where an image of this name can be got from: nowhere (also when it is no reference), the packages
+ * of a Debian archive, a registry. */
+enum image_source { IMAGE_SOURCE_NONE, IMAGE_SOURCE_DEBIAN, IMAGE_SOURCE_REGISTRY };
+enum image_source image_ref_source(const char *ref);
 
 /* The boot image that belongs to ref ("debian:trixie"); configure is not used. */
 int boot_pull(struct image_store *s, const char *ref, const char *arch,

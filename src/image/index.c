@@ -56,14 +56,17 @@ int ref_complete(const char *ref, char **out, struct error *err)
 	return 0;
 }
 
-bool image_ref_remote(const char *ref)
+enum image_source image_ref_source(const char *ref)
 {
 	struct reference r;
 	if (reference_parse(&r, ref, NULL) < 0)
-		return false;
-	bool remote = r.host != NULL;
+		return IMAGE_SOURCE_NONE;
+	enum image_source source = r.host ? IMAGE_SOURCE_REGISTRY
+				   : strcmp(r.name, "debian") && strcmp(r.name, "debian-boot")
+					   ? IMAGE_SOURCE_NONE
+					   : IMAGE_SOURCE_DEBIAN;
 	reference_done(&r);
-	return remote;
+	return source;
 }
 
 int ref_boot(const char *ref, char **out, struct error *err)

@@ -97,7 +97,7 @@ static int run_once(struct registry *r, struct registry_call *calls, const size_
 }
 
 /* The first call that got no answer. */
-static int transport_error(
+int registry_transport_error(
 	const struct registry *r, const struct registry_call *c, struct error *err)
 {
 	const char *why = c->message[0] ? c->message : strerror(-c->result);
@@ -211,7 +211,7 @@ static int fetch_token(struct registry *r, struct error *err)
 	free(r->authorization);
 	r->authorization = NULL;
 	if (rc == 0 && c.result < 0)
-		rc = transport_error(r, &c, err);
+		rc = registry_transport_error(r, &c, err);
 	if (rc == 0)
 		rc = registry_check(r, &c, "token", err);
 	if (rc == 0 && read_memfd(fd, &answer, TOKEN_MAX) < 0)
@@ -262,7 +262,7 @@ static int answer_challenge(struct registry *r, const struct registry_call *c, s
 	return rc;
 }
 
-int registry_run(struct registry *r, struct registry_call *calls, size_t n,
+int registry_try(struct registry *r, struct registry_call *calls, size_t n,
 	void (*bytes)(void *opaque, int64_t n), void *opaque, struct error *err)
 {
 	size_t pick[FETCH_JOBS_MAX] = {0}, refused[FETCH_JOBS_MAX], n_refused = 0;
@@ -276,17 +276,20 @@ int registry_run(struct registry *r, struct registry_call *calls, size_t n,
 	for (size_t i = 0; i < n; i++)
 		if (calls[i].result == 0 && calls[i].status == 401)
 			refused[n_refused++] = i;
-	if (n_refused) {
-		rc = answer_challenge(r, &calls[refused[0]], err);
-		if (rc == 0)
-			rc = run_once(r, calls, refused, n_refused, bytes, opaque, err);
-		if (rc < 0)
-			return rc;
-	}
-	for (size_t i = 0; i < n; i++)
+	if (!n_refused)
+		return 0;
+	rc = answer_challenge(r, &calls[refused[0]], err);
+	return rc < 0 ? rc : run_once(r, calls, refused, n_refused, bytes, opaque, err);
+}
+
+int registry_run(struct registry *r, struct registry_call *calls, size_t n,
+	void (*bytes)(void *opaque, int64_t n), void *opaque, struct error *err)
+{
+	int rc = registry_try(r, calls, n, bytes, opaque, err);
+	for (size_t i = 0; rc == 0 && i < n; i++)
 		if (calls[i].result < 0)
-			return transport_error(r, &calls[i], err);
-	return 0;
+			rc = registry_transport_error(r, &calls[i], err);
+	return rc;
 }
 
 /* {"errors": [{"code": …, "message": …}]}: the first message, without control characters. */
@@ -387,7 +390,7 @@ static int ping(struct registry *r, const char *scheme, struct error *err)
 	const size_t first = 0;
 	int rc = run_once(r, &c, &first, 1, NULL, NULL, err);
 	if (rc == 0 && c.result < 0)
-		rc = transport_error(r, &c, err);
+		rc = registry_transport_error(r, &c, err);
 	else if (rc == 0 && c.status == 401)
 		rc = answer_challenge(r, &c, err);
 	else if (rc == 0 && (c.status < 200 || c.status >= 300))
@@ -415,19 +418,20 @@ static int find_scheme(struct registry *r, struct error *err)
 	return rc;
 }
 
-int registry_open(struct registry *r, const struct registry_place *place, const char *repository,
-	const char *actions, const struct registry_credentials *credentials, struct error *err)
+int registry_open(struct registry *r, const struct registry_place *place,
+	const struct registry_purpose *p, struct error *err)
 {
 	*r = (struct registry){.place = place};
 	int rc = 0;
-	if (repository) {
-		r->name = xasprintf("%s%s", place->prefix ? place->prefix : "", repository);
-		r->scope = xasprintf("repository:%s:%s", r->name, actions);
+	if (p->repository) {
+		r->name = xasprintf("%s%s", place->prefix, p->repository);
+		r->scope = xasprintf("repository:%s:%s", r->name, p->push ? "pull,push" : "pull");
 	}
-	if (credentials) {
-		r->credentials.user = credentials->user ? xstrdup(credentials->user) : NULL;
-		r->credentials.password =
-			credentials->password ? xstrdup(credentials->password) : NULL;
+	if (p->mount_from)
+		r->extra_scope = xasprintf("repository:%s:pull", p->mount_from);
+	if (p->credentials) {
+		r->credentials.user = xstrdup(p->credentials->user);
+		r->credentials.password = xstrdup(p->credentials->password);
 	} else {
 		rc = registry_credentials_load(
 			&r->credentials, place->host, r->name ? r->name : "", err);

@@ -44,10 +44,16 @@ struct registry {
 	char *authorization; /* what is sent with each call, or NULL */
 };
 
-/* Finds out how to talk to the place. actions: "pull" or "pull,push". repository may be NULL
- * (login). credentials NULL: those of the auth files. Empties *r when it fails. */
-int registry_open(struct registry *r, const struct registry_place *place, const char *repository,
-	const char *actions, const struct registry_credentials *credentials, struct error *err);
+/* What a connection is for. */
+struct registry_purpose {
+	const char *repository; /* NULL: none (login) */
+	bool push;
+	const char *mount_from; /* another repository there, whose blobs are read; or NULL */
+	const struct registry_credentials *credentials; /* NULL: those of the auth files */
+};
+/* Finds out how to talk to the place. Empties *r when it fails. */
+int registry_open(struct registry *r, const struct registry_place *place,
+	const struct registry_purpose *purpose, struct error *err);
 void registry_done(struct registry *r);
 
 struct registry_call {
@@ -71,6 +77,12 @@ void registry_call_done(struct registry_call *c);
  * refused, once. 0: each has an answer, whatever its status. */
 int registry_run(struct registry *r, struct registry_call *calls, size_t n,
 	void (*bytes)(void *opaque, int64_t n), void *opaque, struct error *err);
+/* The same; a call that got no answer has its result and is no error. */
+int registry_try(struct registry *r, struct registry_call *calls, size_t n,
+	void (*bytes)(void *opaque, int64_t n), void *opaque, struct error *err);
+/* Says why a call got no answer; returns c->result. */
+int registry_transport_error(
+	const struct registry *r, const struct registry_call *c, struct error *err);
 /* 0 when the status is one of 200 to 299; otherwise says what the registry says about `what`.
  * -EACCES, -ENOENT, -EBUSY (too many requests), -EIO. */
 int registry_check(const struct registry *r, const struct registry_call *c, const char *what,
@@ -91,6 +103,15 @@ char *registry_location(const struct registry_call *c);
  * into its index. The pull lock is held. */
 int registry_pull(struct image_store *s, const struct reference *ref, const char *arch,
 	const struct image_progress *progress, struct error *err);
+
+/* registry_upload.c: brings blobs of the store into r's repository, those that it lacks. */
+struct registry_blob {
+	const struct oci_descriptor *d;
+	bool mount; /* mount_from has it */
+};
+int registry_upload(struct registry *r, struct image_store *s, const char *mount_from,
+	const struct registry_blob *blobs, size_t n, const struct image_progress *progress,
+	struct error *err);
 
 /* registry_blobs.c: one layer of an image that is being fetched. */
 struct registry_layer {

@@ -140,7 +140,8 @@ int image_login(const char *host, const char *user, const char *password, struct
 	if (rc < 0)
 		return rc;
 	/* The place itself is the last one; mirrors have accounts of their own. */
-	rc = registry_open(&r, &places[n - 1], NULL, NULL, &c, err);
+	const struct registry_purpose purpose = {.credentials = &c};
+	rc = registry_open(&r, &places[n - 1], &purpose, err);
 	if (rc == 0) {
 		/* With a header of ours, the answer counts. */
 		struct registry_call call = REGISTRY_CALL;

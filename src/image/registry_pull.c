@@ -239,7 +239,8 @@ static int pull_from(struct image_store *s, const struct registry_place *place,
 	struct document doc;
 	char *full _free_ = reference_print(ref);
 	progress_stage(progress, "Asking %s for %s", place->host, full);
-	int rc = registry_open(&r, place, ref->name, "pull", NULL, err);
+	const struct registry_purpose purpose = {.repository = ref->name};
+	int rc = registry_open(&r, place, &purpose, err);
 	if (rc < 0)
 		return rc;
 	rc = get_manifest(&r,

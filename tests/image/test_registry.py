@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 
 from layout import Layout, Registry, missing, sha256, tar
 
@@ -131,6 +132,107 @@ def pull_index():
     room.fails('image', 'pull', f'{ref}@sha256:{"0" * 64}', want='manifest unknown')
 
 
+def raw_digest(name, registry=None):
+    return sha256(skopeo('inspect', '--raw', '--tls-verify=false', f'docker://{(registry or REGISTRY).host}/{name}').encode())
+
+
+def push_same():
+    """What we push is what we pulled, blob for blob, for skopeo and for Podman."""
+    room, ref = Room('push'), f'{REGISTRY.host}/team/app:push'
+    fill(LAYOUT, 'mixed', 'team/app:push')
+    room.ok('image', 'pull', '--arch', 'amd64', ref)
+    digest = LAYOUT.entries[1]['digest']
+    same(room.ok('image', 'push', ref, f'{REGISTRY.host}/other/name:2').strip(), digest, 'printed')
+    same(raw_digest('other/name:2'), digest, 'digest')
+    skopeo('copy', '--preserve-digests', '--src-tls-verify=false', f'docker://{REGISTRY.host}/other/name:2', f'oci:{room.path}/copy:x')
+    for name in os.listdir(room.path + '/copy/blobs/sha256'):
+        with open(f'{room.path}/copy/blobs/sha256/{name}', 'rb') as f:
+            same(LAYOUT.read('sha256:' + name), f.read(), name)
+    # Again, into the same place: nothing to send.
+    room.ok('image', 'push', ref, f'{REGISTRY.host}/other/name:2')
+
+
+def push_elsewhere():
+    """To a registry that has nothing of it and wants a password."""
+    import warnings
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        import crypt
+    room, name = Room('elsewhere'), 'team/app:1'
+    fill(LAYOUT, 'gzip', name)
+    room.ok('image', 'pull', '--arch', 'amd64', f'{REGISTRY.host}/{name}')
+    other = Registry(TOP + '/private', 'me:' + crypt.crypt('se:cret', crypt.mksalt(crypt.METHOD_BLOWFISH, rounds=16)))
+    try:
+        to = f'{other.host}/mine/app:1'
+        login = ('login', '-u', 'me', '--password-stdin', other.host)
+        contains(room.fails('image', 'push', f'{REGISTRY.host}/{name}', to, want='wants a user name'), f'strata login {other.host}')
+        room.fails('image', 'pull', to, want='wants a user name')
+        room.fails(*login, input='wrong\n', want='status 401')
+        same(os.path.exists(room.path + '/config/strata/auth.json'), False, 'kept')
+        room.ok(*login, input='se:cret\n')
+        same(os.stat(room.path + '/config/strata/auth.json').st_mode & 0o777, 0o600, 'mode')
+        same(room.ok('image', 'push', f'{REGISTRY.host}/{name}', to).strip(), LAYOUT.entries[0]['digest'], 'digest')
+        room.ok('image', 'pull', '--arch', 'amd64', to)
+        room.ok('logout', other.host)
+        room.fails('image', 'pull', '--refresh', '--arch', 'amd64', to, want='wants a user name')
+        room.fails('logout', other.host, want='nobody is logged in')
+        # Podman's file does as well.
+        os.makedirs(room.path + '/run/containers')
+        skopeo('login', '--tls-verify=false', '-u', 'me', '-p', 'se:cret', '--authfile',
+               room.path + '/run/containers/auth.json', other.host)
+        room.ok('image', 'pull', '--refresh', '--arch', 'amd64', to)
+    finally:
+        other.stop()
+
+
+def push_large():
+    """Larger than one chunk."""
+    room, name = Room('large'), 'large:1'
+    layout = Layout(room.path + '/layout')
+    layout.tag(layout.image([(tar({'noise': random.Random(2).randbytes(70 << 20)}), '')]), 'x')
+    fill(layout, 'x', name)
+    room.ok('image', 'pull', '--arch', 'amd64', f'{REGISTRY.host}/{name}')
+    other = Registry(TOP + '/large-other')
+    try:
+        room.ok('image', 'push', f'{REGISTRY.host}/{name}', f'{other.host}/{name}')
+        same(raw_digest(name, other), layout.entries[0]['digest'], 'digest')
+    finally:
+        other.stop()
+
+
+def push_index():
+    room, ref = Room('pushindex'), f'{REGISTRY.host}/both'
+    fill(LAYOUT, 'both', 'both:latest')
+    for arch in ('riscv64', 'amd64'):
+        room.ok('image', 'pull', '--arch', arch, ref)
+    room.ok('image', 'push', ref, f'{REGISTRY.host}/again:1')
+    index = json.loads(skopeo('inspect', '--raw', '--tls-verify=false', f'docker://{REGISTRY.host}/again:1'))
+    same(sorted(m['digest'] for m in index['manifests']),
+         sorted(m['digest'] for m in json.loads(LAYOUT.read(LAYOUT.entries[2]['digest']))['manifests']), 'manifests')
+    room.ok('image', 'push', '--arch', 'riscv64', ref, f'{REGISTRY.host}/again:riscv64')
+    same('manifests' in json.loads(skopeo('inspect', '--raw', '--tls-verify=false', f'docker://{REGISTRY.host}/again:riscv64')), False, 'index')
+
+
+def podman_pulls():
+    if missing('podman'):
+        return
+    room, ref = Room('podman'), f'{REGISTRY.host}/team/app:pod'
+    fill(LAYOUT, 'gzip', 'team/app:pod')
+    room.ok('image', 'pull', '--arch', 'amd64', ref)
+    to = f'{REGISTRY.host}/from/strata:1'
+    room.ok('image', 'push', ref, to)
+    storage = room.path + '/storage.conf'
+    with open(storage, 'w') as f:
+        f.write(f'[storage]\ndriver = "vfs"\nrunroot = "{room.path}/r"\ngraphroot = "{room.path}/g"\n')
+    env = {**os.environ, 'CONTAINERS_STORAGE_CONF': storage, 'TMPDIR': room.path}
+    words = ['podman', '--tmpdir', room.path + '/tmp', '--events-backend', 'none']
+    for more in (['pull', '-q', '--tls-verify=false', to], ['image', 'inspect', '--format', '{{.Digest}}', to]):
+        p = subprocess.run(words + more, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=100)
+        if p.returncode:
+            raise Failed(p.stderr)
+    same(p.stdout.strip(), LAYOUT.entries[0]['digest'], 'digest')
+
+
 def refuses():
     room = Room('refuses')
     room.fails('image', 'pull', f'{REGISTRY.host}/nobody/nothing', want='manifest unknown')
@@ -145,7 +247,7 @@ def main():
     if lacking:
         print(f'1..0 # SKIP there is no {", ".join(lacking)}')
         return 0
-    tests = [pull_gzip, pull_mixed, pull_index, refuses]
+    tests = [pull_gzip, pull_mixed, pull_index, push_same, push_elsewhere, push_large, push_index, podman_pulls, refuses]
     wanted = sys.argv[2:]
     tests = [t for t in tests if not wanted or t.__name__ in wanted]
     failed = 0
@@ -154,9 +256,10 @@ def main():
         REGISTRY = Registry(TOP + '/registry')
         LAYOUT = make_layout(TOP + '/layout')
         for i, test in enumerate(tests):
+            begun = time.monotonic()
             try:
                 test()
-                print(f'ok {i + 1} - {test.__name__}', flush=True)
+                print(f'ok {i + 1} - {test.__name__} # {time.monotonic() - begun:.1f} s', flush=True)
             except Exception as e:
                 failed += 1
                 print(f'not ok {i + 1} - {test.__name__}')
