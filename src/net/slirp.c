@@ -27,12 +27,15 @@ static void add_argument(struct arguments *a, const char *name, const char *valu
 	vec_push(&a->list, value ? xasprintf("--%s=%s", name, value) : xasprintf("--%s", name));
 }
 
-static void build_arguments(struct arguments *a, const struct slirp_config *c)
+static void build_arguments(struct arguments *a, const struct slirp_config *c, bool tap)
 {
 	char number[16], addr[INET_ADDRSTRLEN], port[SLIRP_PUBLISH_TEXT_MAX];
 	vec_push(&a->list, xstrdup("strata-slirp"));
 	snprintf(number, sizeof(number), "%d", (int)getpid());
-	add_argument(a, "parent", number);
+	if (tap)
+		add_argument(a, "tap", NULL);
+	else
+		add_argument(a, "parent", number);
 	snprintf(number, sizeof(number), "%u", c->mtu ? c->mtu : SLIRP_MTU_MAX);
 	add_argument(a, "mtu", number);
 	if (c->hostname)
@@ -98,41 +101,33 @@ static int read_status(int fd, struct error *err)
 	return slirp_status_parse(text, err);
 }
 
-static int start(const struct slirp_config *c, pid_t *pid, int *frame_fd, struct error *err)
+/* frames: the helper's end; life: -1 without a tap device. */
+static int start(const struct slirp_config *c, int frames, int life, pid_t *pid, struct error *err)
 {
 	_free_ char *found = NULL;
-	int frames[2], status[2];
+	int status[2];
 	int r = check_config(c, err);
 	if (!r && !c->helper)
 		r = helper_find("strata-slirp", &found, err);
 	if (r)
 		return r;
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, frames) < 0)
-		return error_errno(err, errno, "socketpair");
-	_close_ int ours = frames[0];
-	_close_ int theirs = frames[1];
 	if (pipe2(status, O_CLOEXEC) < 0)
 		return error_errno(err, errno, "pipe");
 	_close_ int status_in = status[0];
 	_close_ int status_out = status[1];
-	/* The kernel cuts it down to net.core.wmem_max: as much as there is to have. */
-	int bytes = 4 << 20;
-	setsockopt(ours, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
-	setsockopt(theirs, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
 
 	struct arguments a = {0};
-	build_arguments(&a, c);
+	build_arguments(&a, c, life >= 0);
 	pid_t child = 0;
-	int fds[] = {theirs, status_out}; /* SLIRP_FRAME_FD, SLIRP_STATUS_FD */
+	int fds[] = {frames, status_out, life}; /* SLIRP_FRAME_FD, SLIRP_STATUS_FD, SLIRP_LIFE_FD */
 	r = helper_start(c->helper ? c->helper : found, (const char *const *)a.list.items, fds,
-		ARRAY_SIZE(fds), &child, err);
+		life >= 0 ? 3 : 2, &child, err);
 	vec_for_each (s, &a.list)
 		free(*s);
 	vec_done(&a.list);
 	if (r)
 		return r;
 	close(TAKE_FD(status_out));
-	close(TAKE_FD(theirs));
 	r = read_status(status_in, err);
 	if (r) {
 		kill(child, SIGKILL);
@@ -140,13 +135,37 @@ static int start(const struct slirp_config *c, pid_t *pid, int *frame_fd, struct
 		return r;
 	}
 	*pid = child;
-	*frame_fd = TAKE_FD(ours);
 	return 0;
+}
+
+static int start_with_socket(
+	const struct slirp_config *c, pid_t *pid, int *frame_fd, struct error *err)
+{
+	int frames[2];
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, frames) < 0)
+		return error_errno(err, errno, "socketpair");
+	_close_ int ours = frames[0];
+	_close_ int theirs = frames[1];
+	/* The kernel cuts it down to net.core.wmem_max: as much as there is to have. */
+	int bytes = 4 << 20;
+	setsockopt(ours, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
+	setsockopt(theirs, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
+	int r = start(c, theirs, -1, pid, err);
+	if (r == 0)
+		*frame_fd = TAKE_FD(ours);
+	return r;
 }
 
 int slirp_helper_start(
 	const struct slirp_config *config, pid_t *pid, int *frame_fd, struct error *err)
 {
-	int r = start(config, pid, frame_fd, err);
+	int r = start_with_socket(config, pid, frame_fd, err);
+	return r ? error_wrap(err, r, "network") : 0;
+}
+
+int slirp_helper_start_tap(
+	const struct slirp_config *config, int tap, int life, pid_t *pid, struct error *err)
+{
+	int r = start(config, tap, life, pid, err);
 	return r ? error_wrap(err, r, "network") : 0;
 }

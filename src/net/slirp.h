@@ -41,4 +41,10 @@ struct slirp_config {
 int slirp_helper_start(
 	const struct slirp_config *config, pid_t *pid, int *frame_fd, struct error *err);
 
+/* The same for a container: the frames are those of a tap device (nonblocking, without virtio
+ * headers), whose other side the guest's kernel is. The helper ends when the process of `life` (a
+ * pidfd) does, whoever started it. The caller keeps both descriptors. */
+int slirp_helper_start_tap(
+	const struct slirp_config *config, int tap, int life, pid_t *pid, struct error *err);
+
 #endif

@@ -7,6 +7,7 @@
 #include <slirp/libslirp.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/vec.h"
 #include "net/frame.h"
@@ -55,7 +56,7 @@ struct timer {
 
 struct slirp_loop {
 	Slirp *slirp;
-	int frame_fd;
+	int frame_fd, life_fd; /* life_fd -1: frame_fd is a socket, else a tap device */
 	bool peer_gone;
 	struct timer timers[TIMERS_MAX];
 	VEC(struct pollfd) polls;
@@ -90,10 +91,12 @@ static bool is_crowded(struct slirp_loop *l)
 /* False when the socket is full. Any other failure loses the frame, as a wire would. */
 static bool send_frame(struct slirp_loop *l, const void *bytes, size_t len)
 {
-	ssize_t n = send(l->frame_fd, bytes, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+	ssize_t n = l->life_fd < 0 ? send(l->frame_fd, bytes, len, MSG_DONTWAIT | MSG_NOSIGNAL)
+				   : write(l->frame_fd, bytes, len);
 	if (n >= 0)
 		return true;
-	if (errno == EPIPE || errno == ECONNRESET)
+	/* EBADFD: the device was removed. EIO: it is down, for now. */
+	if (errno == EPIPE || errno == ECONNRESET || errno == EBADFD)
 		l->peer_gone = true;
 	return errno != EAGAIN && errno != ENOBUFS;
 }
@@ -315,8 +318,8 @@ static unsigned raise_descriptor_limit(void)
 	return (unsigned)r.rlim_cur;
 }
 
-int slirp_loop_new(
-	struct slirp_loop **out, const struct slirp_config *config, int frame_fd, struct error *err)
+int slirp_loop_new(struct slirp_loop **out, const struct slirp_config *config, int frame_fd,
+	int life_fd, struct error *err)
 {
 	struct slirp_loop *l = xcalloc(1, sizeof(*l));
 	SlirpConfig c = {
@@ -339,6 +342,7 @@ int slirp_loop_new(
 		.disable_host_loopback = config->no_host_loopback,
 	};
 	l->frame_fd = frame_fd;
+	l->life_fd = life_fd;
 	l->sockets_max = raise_descriptor_limit();
 	l->last = &l->first;
 	l->filter.dns_alias = ipv4(DNS);
@@ -381,7 +385,9 @@ void slirp_loop_free(struct slirp_loop *l)
 static void receive_frames(struct slirp_loop *l)
 {
 	for (int i = 0; i < FRAMES_A_TURN && l->queue_bytes < QUEUE_BYTES_MAX / 2; i++) {
-		ssize_t n = recv(l->frame_fd, l->frame, sizeof(l->frame), MSG_DONTWAIT | MSG_TRUNC);
+		ssize_t n = l->life_fd < 0 ? recv(l->frame_fd, l->frame, sizeof(l->frame),
+						     MSG_DONTWAIT | MSG_TRUNC)
+					   : read(l->frame_fd, l->frame, sizeof(l->frame));
 		if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
 			l->peer_gone = true;
 		if (n <= 0)
@@ -427,6 +433,7 @@ static void turn(struct slirp_loop *l)
 	vec_clear(&l->polls);
 	vec_push(&l->polls, (struct pollfd){.fd = l->frame_fd,
 				    .events = (short)(want | (blocked ? POLLOUT : 0))});
+	vec_push(&l->polls, (struct pollfd){.fd = l->life_fd, .events = POLLIN});
 	if (!blocked)
 		slirp_pollfds_fill(l->slirp, &timeout, on_add_poll, l);
 	int r = poll(l->polls.items, l->polls.len, blocked ? -1 : wait_ms(l, timeout));
@@ -434,6 +441,8 @@ static void turn(struct slirp_loop *l)
 		vec_for_each (p, &l->polls)
 			p->revents = 0;
 	short got = l->polls.items[0].revents;
+	if (l->polls.items[1].revents)
+		l->peer_gone = true;
 	if (got & POLLOUT)
 		flush_queue(l);
 	if (!blocked) {

@@ -20,7 +20,8 @@ enum { RESOLV_CONF_MAX = 16384 };
 struct options {
 	struct slirp_config config;
 	struct slirp_publish publish[SLIRP_PUBLISH_MAX];
-	pid_t parent;
+	pid_t parent; /* 0: a tap device's frames */
+	bool tap;
 };
 
 static int parse_number(const char *name, const char *text, long max, long *out, struct error *err)
@@ -41,6 +42,8 @@ static int parse_option(struct options *o, const char *name, const char *value, 
 	if (!strcmp(name, "parent")) {
 		r = parse_number(name, value, INT32_MAX, &v, err);
 		o->parent = (pid_t)v;
+	} else if (!strcmp(name, "tap")) {
+		o->tap = true;
 	} else if (!strcmp(name, "mtu")) {
 		r = parse_number(name, value, SLIRP_MTU_MAX, &v, err);
 		o->config.mtu = (unsigned)v;
@@ -67,6 +70,7 @@ static int parse_options(struct options *o, int argc, char **argv, struct error 
 {
 	static const struct option table[] = {
 		{"parent", required_argument, NULL, 'o'},
+		{"tap", no_argument, NULL, 'o'},
 		{"mtu", required_argument, NULL, 'o'},
 		{"hostname", required_argument, NULL, 'o'},
 		{"dns", required_argument, NULL, 'o'},
@@ -80,7 +84,7 @@ static int parse_options(struct options *o, int argc, char **argv, struct error 
 	for (int c; !r && (c = getopt_long(argc, argv, "", table, &index)) != -1;)
 		r = c == 'o' ? parse_option(o, table[index].name, optarg, err)
 			     : error_set(err, EINVAL, "strata-slirp: unknown argument");
-	if (!r && (optind != argc || !o->parent || !o->config.mtu))
+	if (!r && (optind != argc || o->tap == (o->parent > 0) || !o->config.mtu))
 		r = error_set(err, EINVAL, "strata-slirp is started by strata, not by hand");
 	o->config.publish = o->publish;
 	return r;
@@ -99,18 +103,18 @@ static void find_name_server(struct slirp_config *c)
 static int prepare(
 	struct options *o, int argc, char **argv, struct slirp_loop **loop, struct error *err)
 {
-	static const int keep[] = {SLIRP_FRAME_FD, SLIRP_STATUS_FD};
+	static const int keep[] = {SLIRP_FRAME_FD, SLIRP_STATUS_FD, SLIRP_LIFE_FD};
 	int r = parse_options(o, argc, argv, err);
 	if (!r)
-		r = sandbox_close_fds(keep, ARRAY_SIZE(keep), err);
-	if (!r)
+		r = sandbox_close_fds(keep, o->tap ? 3 : 2, err);
+	if (!r && !o->tap)
 		r = sandbox_die_with_parent(o->parent, err);
 	if (r)
 		return r;
 	signal(SIGPIPE, SIG_IGN);
 	if (!o->config.dns.s_addr)
 		find_name_server(&o->config);
-	r = slirp_loop_new(loop, &o->config, SLIRP_FRAME_FD, err);
+	r = slirp_loop_new(loop, &o->config, SLIRP_FRAME_FD, o->tap ? SLIRP_LIFE_FD : -1, err);
 	return r ? r : slirp_sandbox_enter(err);
 }
 

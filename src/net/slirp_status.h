@@ -6,7 +6,12 @@
 
 #include "base/error.h"
 
-enum { SLIRP_FRAME_FD = 3, SLIRP_STATUS_FD = 4, SLIRP_STATUS_MAX = 1024 };
+enum {
+	SLIRP_FRAME_FD = 3,
+	SLIRP_STATUS_FD = 4,
+	SLIRP_LIFE_FD = 5, /* with --tap: a pidfd */
+	SLIRP_STATUS_MAX = 1024
+};
 
 /* 0, or the error that it tells of. Changes text. */
 int slirp_status_parse(char *text, struct error *err);
