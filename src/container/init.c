@@ -21,6 +21,7 @@
 #include "container/hooks.h"
 #include "container/launch.h"
 #include "container/process.h"
+#include "container/usernet.h"
 
 static bool is_new(const struct launch *l, enum namespace_kind k)
 {
@@ -121,9 +122,14 @@ static int enter_groups(void *opaque, struct error *err)
 }
 
 /* In the namespaces, before the tree is built. */
-static int settle(struct launch *l, struct error *err)
+static int settle(struct launch *l, int channel, struct error *err)
 {
 	int r = join_rest(l, err);
+	if (r < 0)
+		return r;
+	/* Still as who we were on the host, who may open the host's device. */
+	if (l->spec->user_network)
+		r = usernet_make(l->proc, channel, err);
 	if (r < 0)
 		return r;
 	/* In a user namespace: what we make belongs to its root. */
@@ -163,7 +169,7 @@ static int build(struct launch *l, int channel, pid_t pid, int *terminal, struct
 	const struct spec *s = l->spec;
 	int r = channel_expect(channel, 'M', err);
 	if (r == 0)
-		r = settle(l, err);
+		r = settle(l, channel, err);
 	if (r == 0 && l->open_inside)
 		r = rootfs_open(&l->rootfs, l->root, err);
 	if (r == 0)

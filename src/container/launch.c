@@ -16,6 +16,7 @@
 #include "container/exposure.h"
 #include "container/filter.h"
 #include "container/foreign.h"
+#include "container/usernet.h"
 #include "container/userns.h"
 
 void launch_done(struct launch *l)
@@ -205,6 +206,10 @@ static int serve(struct launch *l, struct error *err)
 		r = make_groups(l, err);
 	if (r == 0)
 		r = l->born(l->opaque, l->pid, err);
+	if (r == 0 && s->user_network) {
+		int tap _close_ = usernet_receive(l->channel, err);
+		r = tap < 0 ? tap : l->network(l->opaque, tap, l->pid, err);
+	}
 	if (r == 0)
 		r = process_oom_score(s->process, l->proc, l->pid, err);
 	if (r == 0 && s->seccomp)

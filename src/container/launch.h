@@ -29,6 +29,8 @@ struct launch {
 	int (*groups)(void *opaque, struct error *err);
 	/* The process is there: written down before it can outlive us. */
 	int (*born)(void *opaque, pid_t pid, struct error *err);
+	/* The tap device of its user-mode network is there. */
+	int (*network)(void *opaque, int tap, pid_t pid, struct error *err);
 	/* What a seccomp agent is told with its descriptor; the caller frees it. */
 	char *(*agent_state)(void *opaque, pid_t pid);
 	void *opaque;

@@ -7,6 +7,7 @@
 #include <sys/resource.h>
 
 #include "base/base.h"
+#include "net/publish.h"
 
 /* In the order in which namespaces of the host are entered. */
 enum namespace_kind {
@@ -222,6 +223,9 @@ struct spec {
 	unsigned long personality;
 	struct spec_seccomp *seccomp; /* NULL: none */
 	enum spec_foreign foreign;
+	bool user_network; /* usernet.h; the network namespace is a new one */
+	struct slirp_publish *published;
+	unsigned n_published;
 };
 
 /* A number of SPEC_UNSETs: an empty struct spec_resources limits everything to 0. */

@@ -288,8 +288,8 @@ int config_parse(const char *text, size_t len, const char *name, struct arena *a
 	read_mounts(&r, &root, s);
 	read_hooks(&r, &root, s);
 	s->annotations = get_pairs(&r, &root, "annotations");
-	config_annotations(&r, s);
 	config_linux(&r, &root, s);
+	config_annotations(&r, s);
 	if (!r.failed)
 		*out = s;
 	return r.failed;

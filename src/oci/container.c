@@ -14,6 +14,7 @@
 
 #include "container/hooks.h"
 #include "container/userns.h"
+#include "net/slirp.h"
 #include "oci/config.h"
 #include "os/file.h"
 
@@ -65,6 +66,22 @@ static int born(void *opaque, pid_t pid, struct error *err)
 	struct state *s = opaque;
 	s->pid = pid;
 	s->start_time = process_start_time(pid);
+	return state_save(s, err);
+}
+
+/* The helper lives as long as the container's process, whatever becomes of us. */
+static int network(void *opaque, int tap, pid_t pid, struct error *err)
+{
+	struct state *s = opaque;
+	const struct slirp_config config = {
+		.publish = s->spec->published, .publish_count = s->spec->n_published};
+	int life _close_ = (int)syscall(SYS_pidfd_open, pid, 0);
+	if (life < 0)
+		return error_errno(err, errno, "network");
+	int r = slirp_helper_start_tap(&config, tap, life, &s->network_pid, err);
+	if (r < 0)
+		return r;
+	s->network_start_time = process_start_time(s->network_pid);
 	return state_save(s, err);
 }
 
@@ -187,6 +204,7 @@ static int create(struct container *c, const struct create_options *o, int conso
 	l->agent_state = agent_state;
 	l->groups = make_groups;
 	l->born = born;
+	l->network = network;
 	l->opaque = s;
 	l->console_socket = console;
 	if (o->console_socket) {
@@ -265,6 +283,16 @@ static int end_process(struct state *s, struct error *err)
 	return 0;
 }
 
+/* Its published ports are free when it has gone. */
+static void end_network(const struct state *s)
+{
+	int fd _close_ = s->network_pid > 0 ? (int)syscall(SYS_pidfd_open, s->network_pid, 0) : -1;
+	if (fd < 0 || process_start_time(s->network_pid) != s->network_start_time)
+		return;
+	syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0);
+	wait_end(fd, 10000);
+}
+
 int container_delete(struct state *s, bool force, struct error *err)
 {
 	enum status status = state_status(s);
@@ -273,6 +301,8 @@ int container_delete(struct state *s, bool force, struct error *err)
 			status_names[status]);
 	cgroup_open(&s->cgroup, NULL);
 	int r = end_process(s, err);
+	if (r == 0)
+		end_network(s);
 	if (r == 0)
 		r = cgroup_remove(&s->cgroup, err);
 	if (r < 0)

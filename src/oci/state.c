@@ -112,6 +112,10 @@ int state_save(struct state *s, struct error *err)
 		"format", 1, "id", s->id, "bundle", s->bundle, "rootfs", s->rootfs, "created",
 		s->created, "owner", (int)s->owner, "pid", (int)s->pid, "startTime",
 		(json_int_t)s->start_time, "cgroupV2", s->cgroup.v2_only, "cgroups", groups);
+	if (json && s->network_pid)
+		json_object_set_new(json, "network",
+			json_pack("{s:i, s:I}", "pid", (int)s->network_pid, "startTime",
+				(json_int_t)s->network_start_time));
 	char *text _free_ = json ? json_dumps(json, JSON_INDENT(1)) : NULL;
 	if (!text)
 		return error_set(err, EINVAL, "state: a path that is not UTF-8");
@@ -142,14 +146,15 @@ static int load(struct state *s, struct error *err)
 		r < 0 ? NULL
 		      : json_load_text(text.data ? text.data : "", text.len, "state.json", err);
 	const char *bundle, *rootfs, *created, *key;
-	int format, owner, pid, v2;
-	json_int_t start;
+	int format, owner, pid, v2, network_pid = 0;
+	json_int_t start, network_start = 0;
 	json_t *groups, *value;
 	if (!json)
 		return r < 0 ? r : -EBADMSG;
-	if (json_unpack(json, "{s:i, s:s, s:s, s:s, s:i, s:i, s:I, s:b, s:o}", "format", &format,
-		    "bundle", &bundle, "rootfs", &rootfs, "created", &created, "owner", &owner,
-		    "pid", &pid, "startTime", &start, "cgroupV2", &v2, "cgroups", &groups) < 0 ||
+	if (json_unpack(json, "{s:i, s:s, s:s, s:s, s:i, s:i, s:I, s:b, s:o, s?{s:i, s:I}}",
+		    "format", &format, "bundle", &bundle, "rootfs", &rootfs, "created", &created,
+		    "owner", &owner, "pid", &pid, "startTime", &start, "cgroupV2", &v2, "cgroups",
+		    &groups, "network", "pid", &network_pid, "startTime", &network_start) < 0 ||
 		format != 1)
 		return error_set(err, EBADMSG, "state.json: not one of ours");
 	s->bundle = xstrdup(bundle);
@@ -158,6 +163,8 @@ static int load(struct state *s, struct error *err)
 	s->owner = (unsigned)owner;
 	s->pid = pid;
 	s->start_time = (unsigned long long)start;
+	s->network_pid = network_pid;
+	s->network_start_time = (unsigned long long)network_start;
 	s->cgroup.v2_only = v2;
 	json_object_foreach(groups, key, value)
 	{

@@ -26,6 +26,8 @@ struct state {
 	unsigned owner;			      /* user ID of who made it */
 	pid_t pid;			      /* 0: not born */
 	unsigned long long start_time;	      /* of pid, in clock ticks since boot */
+	pid_t network_pid;		      /* strata-slirp of its user-mode network; 0: none */
+	unsigned long long network_start_time;
 	struct cgroup cgroup;
 	int dir;	    /* ROOT/ID */
 	int root;	    /* ROOT */
