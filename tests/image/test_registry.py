@@ -9,58 +9,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 
 from layout import Layout, Registry, missing, sha256, tar
+from room import Failed, Room, contains, run_tests, same
 
-STRATA = os.path.abspath(sys.argv[1])
 NOISE = random.Random(1).randbytes(3 << 20)
-
-
-class Failed(Exception):
-    pass
-
-
-def same(got, want, what='value'):
-    if got != want:
-        raise Failed(f'{what}: got {got!r}, want {want!r}')
-
-
-def contains(got, want):
-    if want not in got:
-        raise Failed(f'{want!r} is not in {got!r}')
-
-
-class Room:
-    """A store and a configuration directory of their own."""
-
-    def __init__(self, name):
-        self.path = os.path.join(TOP, name)
-        for part in ('home', 'cache', 'config', 'run'):
-            os.makedirs(os.path.join(self.path, part))
-        self.env = {'PATH': os.environ['PATH'], 'HOME': self.path, 'STRATA_HOME': self.path + '/home',
-                    'STRATA_CACHE': self.path + '/cache', 'XDG_CONFIG_HOME': self.path + '/config',
-                    'XDG_RUNTIME_DIR': self.path + '/run'}
-        self.images = self.path + '/home/images'
-
-    def call(self, *words, input=None):
-        return subprocess.run([STRATA, *words], env=self.env, input=input, stdout=subprocess.PIPE,
-                              stderr=subprocess.PIPE, text=True, timeout=100)
-
-    def ok(self, *words, **more):
-        p = self.call(*words, **more)
-        if p.returncode:
-            raise Failed(f"strata {' '.join(words)}: status {p.returncode}: {p.stderr}")
-        return p.stdout
-
-    def fails(self, *words, want, **more):
-        p = self.call(*words, **more)
-        same(p.returncode, 1, 'status')
-        contains(p.stderr, want)
-        return p.stderr
-
-    def inspect(self, ref, *options):
-        return json.loads(self.ok('image', 'inspect', *options, ref))
 
 
 def skopeo(*words, check=True):
@@ -89,7 +42,7 @@ def make_layout(path):
 
 
 def pull_gzip():
-    room, ref = Room('gzip'), f'{REGISTRY.host}/team/app:1'
+    room, ref = Room(TOP, 'gzip'), f'{REGISTRY.host}/team/app:1'
     fill(LAYOUT, 'gzip', 'team/app:1')
     room.ok('image', 'pull', '--arch', 'amd64', ref)
     info = room.inspect(ref)
@@ -107,7 +60,7 @@ def pull_gzip():
 
 
 def pull_mixed():
-    room, ref = Room('mixed'), f'{REGISTRY.host}/team/app:mixed'
+    room, ref = Room(TOP, 'mixed'), f'{REGISTRY.host}/team/app:mixed'
     fill(LAYOUT, 'mixed', 'team/app:mixed')
     room.ok('image', 'pull', '--arch', 'amd64', ref)
     same(room.inspect(ref)['digest'], LAYOUT.entries[1]['digest'], 'digest')
@@ -120,7 +73,7 @@ def pull_mixed():
 
 
 def pull_index():
-    room, ref = Room('index'), f'{REGISTRY.host}/both'
+    room, ref = Room(TOP, 'index'), f'{REGISTRY.host}/both'
     fill(LAYOUT, 'both', 'both:latest')
     room.ok('image', 'pull', '--arch', 'riscv64', ref)
     same(room.inspect(ref, '--arch', 'riscv64')['arch'], 'riscv64', 'arch')
@@ -138,7 +91,7 @@ def raw_digest(name, registry=None):
 
 def push_same():
     """What we push is what we pulled, blob for blob, for skopeo and for Podman."""
-    room, ref = Room('push'), f'{REGISTRY.host}/team/app:push'
+    room, ref = Room(TOP, 'push'), f'{REGISTRY.host}/team/app:push'
     fill(LAYOUT, 'mixed', 'team/app:push')
     room.ok('image', 'pull', '--arch', 'amd64', ref)
     digest = LAYOUT.entries[1]['digest']
@@ -158,7 +111,7 @@ def push_elsewhere():
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         import crypt
-    room, name = Room('elsewhere'), 'team/app:1'
+    room, name = Room(TOP, 'elsewhere'), 'team/app:1'
     fill(LAYOUT, 'gzip', name)
     room.ok('image', 'pull', '--arch', 'amd64', f'{REGISTRY.host}/{name}')
     other = Registry(TOP + '/private', 'me:' + crypt.crypt('se:cret', crypt.mksalt(crypt.METHOD_BLOWFISH, rounds=16)))
@@ -187,7 +140,7 @@ def push_elsewhere():
 
 def push_large():
     """Larger than one chunk."""
-    room, name = Room('large'), 'large:1'
+    room, name = Room(TOP, 'large'), 'large:1'
     layout = Layout(room.path + '/layout')
     layout.tag(layout.image([(tar({'noise': random.Random(2).randbytes(70 << 20)}), '')]), 'x')
     fill(layout, 'x', name)
@@ -201,7 +154,7 @@ def push_large():
 
 
 def push_index():
-    room, ref = Room('pushindex'), f'{REGISTRY.host}/both'
+    room, ref = Room(TOP, 'pushindex'), f'{REGISTRY.host}/both'
     fill(LAYOUT, 'both', 'both:latest')
     for arch in ('riscv64', 'amd64'):
         room.ok('image', 'pull', '--arch', arch, ref)
@@ -216,7 +169,7 @@ def push_index():
 def podman_pulls():
     if missing('podman'):
         return
-    room, ref = Room('podman'), f'{REGISTRY.host}/team/app:pod'
+    room, ref = Room(TOP, 'podman'), f'{REGISTRY.host}/team/app:pod'
     fill(LAYOUT, 'gzip', 'team/app:pod')
     room.ok('image', 'pull', '--arch', 'amd64', ref)
     to = f'{REGISTRY.host}/from/strata:1'
@@ -234,7 +187,7 @@ def podman_pulls():
 
 
 def refuses():
-    room = Room('refuses')
+    room = Room(TOP, 'refuses')
     room.fails('image', 'pull', f'{REGISTRY.host}/nobody/nothing', want='manifest unknown')
     room.fails('image', 'pull', '127.0.0.1:1/x', want='127.0.0.1:1')
     room.fails('image', 'pull', f'{REGISTRY.host}/UPPER', want='is not an image reference')
@@ -248,27 +201,15 @@ def main():
         print(f'1..0 # SKIP there is no {", ".join(lacking)}')
         return 0
     tests = [pull_gzip, pull_mixed, pull_index, push_same, push_elsewhere, push_large, push_index, podman_pulls, refuses]
-    wanted = sys.argv[2:]
-    tests = [t for t in tests if not wanted or t.__name__ in wanted]
-    failed = 0
     TOP = tempfile.mkdtemp(prefix='strata-registry-')
     try:
         REGISTRY = Registry(TOP + '/registry')
         LAYOUT = make_layout(TOP + '/layout')
-        for i, test in enumerate(tests):
-            begun = time.monotonic()
-            try:
-                test()
-                print(f'ok {i + 1} - {test.__name__} # {time.monotonic() - begun:.1f} s', flush=True)
-            except Exception as e:
-                failed += 1
-                print(f'not ok {i + 1} - {test.__name__}')
-                print('# ' + f'{type(e).__name__}: {e}'.replace('\n', '\n# '), flush=True)
-        print(f'1..{len(tests)}')
+        status = run_tests(tests)
         REGISTRY.stop()
     finally:
         shutil.rmtree(TOP)
-    return 1 if failed else 0
+    return status
 
 
 sys.exit(main())
