@@ -35,7 +35,7 @@ const char rootfs_configure_script[] =
 	"rm -f /var/log/dpkg.log /var/log/alternatives.log /var/lib/dpkg/*-old \\\n"
 	"\t/var/cache/debconf/*-old /var/cache/ldconfig/aux-cache\n"
 	"# A bind mount shows the tree without what is mounted in it.\n"
-	"mount --bind / /mnt\n"
+	"[ -e /mnt/var/lib/strata ] || mount --bind / /mnt\n"
 	"exec tar --create --file=- --sort=name --numeric-owner --format=posix \\\n"
 	"\t--pax-option=delete=atime,delete=ctime --xattrs --xattrs-include=security.capability "
 	"\\\n"

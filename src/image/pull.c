@@ -154,7 +154,7 @@ static int configure(struct image_store *s, const char *ref, const char *arch,
 	int rc = image_open_unconfigured(s, ref, arch, &img, err);
 	if (rc < 0)
 		return rc;
-	progress_stage(o->progress, "Configuring %s in a machine", ref);
+	progress_stage(o->progress, "Configuring %s", ref);
 	rc = blob_writer_open(&w, s, err);
 	if (rc == 0) {
 		w.limit = LAYER_LIMIT;
