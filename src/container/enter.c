@@ -92,7 +92,7 @@ static _Noreturn void run_new(struct entering *in)
 			filter.state = in->e->agent_state(in->e->opaque, in->e->target_pid);
 	}
 	if (r == 0)
-		r = process_exec(in->e->process, &program, &filter, &err);
+		r = process_exec(in->e->process, &program, &filter, false, &err);
 	channel_fail(channel, r, &err);
 	_exit(r == -ENOENT ? 127 : 126);
 }

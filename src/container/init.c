@@ -256,7 +256,8 @@ _Noreturn void init_main(struct launch *l, int channel)
 		r = exposure_end(l->image, l->proc, &err);
 	if (r == 0)
 		r = finish(l, channel, &program, &err);
-	prctl(PR_SET_PDEATHSIG, 0);
+	if (!l->tied)
+		prctl(PR_SET_PDEATHSIG, 0);
 	/* A directory of the host that stayed open would be a way out through /proc/self/fd. */
 	const int keep[] = {l->listener, l->filter, l->agent, program.translator, channel};
 	close_all_but(3 + l->preserve_fds, keep, ARRAY_SIZE(keep));
@@ -275,7 +276,7 @@ _Noreturn void init_main(struct launch *l, int channel)
 	if (r == 0)
 		r = container_hooks(l, HOOK_START_CONTAINER, pid, "created", &err);
 	if (r == 0)
-		r = process_exec(s->process, &program, &filter, &err);
+		r = process_exec(s->process, &program, &filter, l->tied, &err);
 	channel_fail(channel, r, &err);
 	_exit(r == -ENOENT ? 127 : 126);
 }

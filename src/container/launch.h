@@ -22,6 +22,7 @@ struct launch {
 	int filter_cache;	 /* directory, or -1: filter.h */
 	unsigned preserve_fds;	 /* descriptors from 3 on that the program gets */
 	bool no_pivot, new_keyring;
+	bool tied; /* the program dies with the thread that made it */
 	/* JSON of the container's state, for hooks; the caller frees it. Called in both processes.
 	 */
 	char *(*state)(void *opaque, pid_t pid, const char *status);

@@ -241,7 +241,7 @@ static void default_signals(void)
 }
 
 int process_exec(const struct spec_process *p, const struct process_program *program,
-	const struct process_filter *filter, struct error *err)
+	const struct process_filter *filter, bool tied, struct error *err)
 {
 	/* A filter without no_new_privs takes CAP_SYS_ADMIN, so that one stays until then. It
 	 * would not outlive execve(), which computes the sets anew from bounding, inheritable and
@@ -261,6 +261,9 @@ int process_exec(const struct spec_process *p, const struct process_program *pro
 		r = set_user(p, err);
 	if (r < 0)
 		return r;
+	/* Becoming another user has ended it. */
+	if (tied)
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (capset_both(want[CAPS_EFFECTIVE] | extra, want[CAPS_PERMITTED] | extra,
 		    want[CAPS_INHERITABLE]) < 0)
 		return error_errno(err, errno, "capabilities");

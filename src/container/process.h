@@ -46,8 +46,9 @@ int process_oom_score(const struct spec_process *p, int proc, pid_t pid, struct 
 void close_all_but(unsigned from, const int *keep, size_t n);
 
 /* From here on everything is given up, in this order: bounding set, groups, user, capabilities,
- * what seccomp denies; then the program takes our place. Returns only on failure. */
+ * what seccomp denies; then the program takes our place. tied: it dies with our parent, as far as
+ * the kernel lets that last (prctl(2), PR_SET_PDEATHSIG). Returns only on failure. */
 int process_exec(const struct spec_process *p, const struct process_program *program,
-	const struct process_filter *filter, struct error *err);
+	const struct process_filter *filter, bool tied, struct error *err);
 
 #endif

@@ -61,6 +61,8 @@ static const struct option options[] = {
 		"do not wait for its end"},
 	{"keep", 0, OPTION_FLAG, offsetof(struct values, keep), NULL,
 		"do not delete it when it has ended"},
+	{"tied", 0, OPTION_FLAG, offsetof(struct values, o.tied), NULL,
+		"the container dies when this process is killed"},
 	CREATE_OPTIONS(struct values, o),
 };
 

@@ -34,6 +34,7 @@ struct option {
 struct global {
 	const char *root, *log, *log_format, *cgroup_manager;
 	bool debug, systemd_cgroup, version, help;
+	bool quiet; /* errors go to the log alone */
 	bool log_json;
 	int log_fd; /* -1: none */
 };

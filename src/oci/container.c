@@ -200,6 +200,7 @@ static int create(struct container *c, const struct create_options *o, int conso
 	l->preserve_fds = o->preserve_fds;
 	l->no_pivot = o->no_pivot;
 	l->new_keyring = !o->no_new_keyring;
+	l->tied = o->tied;
 	l->state = hook_state;
 	l->agent_state = agent_state;
 	l->groups = make_groups;

@@ -10,7 +10,7 @@
 struct create_options {
 	const char *bundle, *pid_file, *console_socket;
 	unsigned preserve_fds;
-	bool no_pivot, no_new_keyring;
+	bool no_pivot, no_new_keyring, tied;
 };
 
 /* Rows of an option table. */

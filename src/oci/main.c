@@ -30,6 +30,8 @@ static const struct option options[] = {
 	{"debug", 0, OPTION_FLAG, offsetof(struct global, debug), NULL, "accepted, without effect"},
 	{"systemd-cgroup", 0, OPTION_FLAG, offsetof(struct global, systemd_cgroup), NULL,
 		"refused: control groups are made directly"},
+	{"quiet", 0, OPTION_FLAG, offsetof(struct global, quiet), NULL,
+		"errors go to --log only: stderr is the container's"},
 	{"version", 'v', OPTION_FLAG, offsetof(struct global, version), NULL, "print the version"},
 };
 
@@ -74,6 +76,8 @@ static int fail(const struct global *g, const struct error *err)
 {
 	const char *message = err->message ? err->message : "failed";
 	log_message(g, message);
+	if (g->quiet && g->log_fd >= 0)
+		return 1;
 	fprintf(stderr, "strata-oci: %s\n", message);
 	if (err->remedy)
 		fprintf(stderr, "            %s\n", err->remedy);
