@@ -4,7 +4,7 @@
 #include "cli/command.h"
 #include "cli/output.h"
 #include "cli/units.h"
-#include "instance/store.h"
+#include "instance/container.h"
 #include "os/paths.h"
 
 struct values {
@@ -59,6 +59,7 @@ static int run(struct cli *cli, const void *values, char **operands, size_t n)
 	char *home _free_ = NULL;
 	int r = paths_home(&home, &err);
 	if (!r) {
+		container_sweep(home);
 		instance_sweep(home);
 		r = instance_list(home, &list, &len, &err);
 	}

@@ -1,7 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/command.h"
-#include "instance/store.h"
+#include "container/subids.h"
+#include "instance/container.h"
 #include "os/paths.h"
+
+/* Files of a container may belong to IDs that only root of our user namespace can touch. */
+static int become_root(const char *home, char **names, size_t n, struct error *err)
+{
+	struct instance_info *list = NULL;
+	size_t len = 0;
+	bool needed = false, one_id;
+	char *why _free_ = NULL;
+	int r = instance_list(home, &list, &len, err);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < len; i++)
+		for (size_t k = 0; k < n; k++)
+			needed |= !strcmp(list[i].name, names[k]) && list[i].config.level &&
+				  !strcmp(list[i].config.level, "container");
+	instance_list_free(list, len);
+	return needed ? subids_become_root(&one_id, &why, err) : 0;
+}
 
 static int run(struct cli *cli, const void *values, char **operands, size_t n)
 {
@@ -10,6 +29,9 @@ static int run(struct cli *cli, const void *values, char **operands, size_t n)
 	int status = 0;
 	if (paths_home(&home, &err) < 0)
 		return cli_fail(cli, EXIT_FAILED, &err);
+	if (become_root(home, operands, n, &err) < 0)
+		return cli_fail(cli, EXIT_FAILED, &err);
+	container_sweep(home);
 	/* One that cannot go does not keep the others. */
 	for (size_t i = 0; i < n; i++) {
 		if (instance_remove(home, operands[i], &err) < 0)

@@ -11,6 +11,7 @@
 #include "base/strbuf.h"
 #include "cli/guest.h"
 #include "cli/process.h"
+#include "cli/run.h"
 #include "cli/session.h"
 #include "cli/stats.h"
 #include "cli/units.h"
@@ -21,18 +22,10 @@
 
 enum { CPUS_MAX = 64, DISKS_MAX = MACHINE_DISKS_MAX - 1, SHARES_MAX = MACHINE_SHARES_MAX - 1 };
 
-struct values {
-	bool vm, remove, gdb_wait, console, verbose, tty, interactive, strace;
-	const char *level, *arch, *kernel, *initrd, *append, *net, *name, *hostname, *workdir,
-		*user, *gdb, *root, *stats;
-	uint64_t cpus, memory, disk_size;
-	struct strings disks, shares, publish, env;
-};
-
 /* What the options become; closed and freed together. */
 struct run {
 	struct cli *cli;
-	const struct values *v;
+	const struct run_values *v;
 	char **command;
 	size_t n_command;
 	char *home;
@@ -200,7 +193,9 @@ static int check_size(struct run *r, struct error *err)
 		return -EINVAL;
 	}
 	r->guest.memory_bytes = memory;
-	r->guest.cpus = r->v->cpus ? r->v->cpus : 1;
+	r->guest.cpus = 1;
+	if (r->v->cpus && (parse_uint(r->v->cpus, &r->guest.cpus) < 0 || !r->guest.cpus))
+		return error_set(err, EINVAL, "run: --cpus %s: not a number from 1 up", r->v->cpus);
 	if (r->guest.cpus > CPUS_MAX)
 		return error_set(err, EINVAL,
 			"--cpus: %llu are more than the %d that a machine can have",
@@ -213,10 +208,13 @@ static int check_size(struct run *r, struct error *err)
 
 static int check_network(struct run *r, struct error *err)
 {
-	const struct values *v = r->v;
-	r->guest.network = !v->net || !strcmp(v->net, "user");
+	const struct run_values *v = r->v;
+	r->guest.network = !v->network || !strcmp(v->network, "user");
+	if (v->network && !strcmp(v->network, "host"))
+		return error_set(err, EINVAL, "--network host: only a container can have it");
 	if (!r->guest.network && v->publish.len) {
-		error_set(err, EINVAL, "--publish needs a network, and --net none was asked for");
+		error_set(
+			err, EINVAL, "--publish needs a network, and --network none was asked for");
 		error_remedy(err, "leave one of them out");
 		return -EINVAL;
 	}
@@ -254,7 +252,7 @@ static int open_gdb(struct run *r, struct error *err)
 	return 0;
 }
 
-static int check_env(const struct values *v, struct error *err)
+static int check_env(const struct run_values *v, struct error *err)
 {
 	for (size_t i = 0; i < v->env.len; i++)
 		if (v->env.items[i][0] == '=' || !strchr(v->env.items[i], '='))
@@ -265,12 +263,7 @@ static int check_env(const struct values *v, struct error *err)
 
 static int check_options(struct run *r, bool separated, struct error *err)
 {
-	const struct values *v = r->v;
-	if ((v->level && strcmp(v->level, "vm")) || (!v->vm && !v->level)) {
-		error_set(err, EINVAL, "at which level is it to run?");
-		error_remedy(err, "say --vm for a machine, --level process for a program");
-		return -EINVAL;
-	}
+	const struct run_values *v = r->v;
 	if (r->n_command && !separated && r->command[0][0] == '-') {
 		error_set(err, EINVAL,
 			"%s stands after the image, where the guest's command begins",
@@ -486,14 +479,10 @@ static int run_guest(struct run *r, struct error *err)
 }
 
 /* The options that a process has no use for are about machines. */
-static int run_process(struct cli *cli, const struct values *v, char **command)
+static int run_process(struct cli *cli, const struct run_values *v, char **command)
 {
 	struct error err _error_ = ERROR_INIT;
-	if (v->vm) {
-		error_set(&err, EINVAL, "--vm and --level process exclude each other");
-		return cli_usage(cli, &err);
-	}
-	const char *const machine[] = {v->kernel, v->initrd, v->append, v->net, v->name,
+	const char *const machine[] = {v->kernel, v->initrd, v->append, v->network, v->name,
 		v->hostname, v->user, v->gdb, v->gdb_wait ? "" : NULL,
 		v->cpus || v->memory || v->disk_size ? "" : NULL,
 		v->disks.len || v->shares.len || v->publish.len ? "" : NULL};
@@ -512,11 +501,8 @@ static int run_process(struct cli *cli, const struct values *v, char **command)
 	return process_run(cli, &o);
 }
 
-static int run(struct cli *cli, const void *values, char **operands, size_t n)
+static int run_machine(struct cli *cli, const struct run_values *values, char **operands, size_t n)
 {
-	const struct values *wanted = values;
-	if (wanted->level && !strcmp(wanted->level, "process"))
-		return run_process(cli, wanted, operands);
 	struct run r CLEANUP(run_done) = {.cli = cli,
 		.v = values,
 		.command = operands + 1,
@@ -553,31 +539,66 @@ static int run(struct cli *cli, const void *values, char **operands, size_t n)
 	return e;
 }
 
+/* A container is the default where the programs are the host's own. */
+static int run(struct cli *cli, const void *values, char **operands, size_t n)
+{
+	const struct run_values *v = values;
+	struct error err _error_ = ERROR_INIT;
+	const char *level = v->level ? v->level : v->vm ? "vm" : "container";
+	if (v->vm && strcmp(level, "vm")) {
+		error_set(&err, EINVAL, "--vm and --level %s exclude each other", level);
+		return cli_usage(cli, &err);
+	}
+	if (!strcmp(level, "process"))
+		return run_process(cli, v, operands);
+	bool own = !v->arch || !strcmp(v->arch, image_host_arch());
+	if (!strcmp(level, "container") && !own) {
+		error_set(
+			&err, EINVAL, "programs for %s run in a machine or as a process", v->arch);
+		error_remedy(&err, "say --vm for a machine, --level process for a program");
+		return cli_usage(cli, &err);
+	}
+	if (!strcmp(level, "container"))
+		return run_container(cli, v, operands[0], operands + 1, n - 1);
+	if (v->arch && strcmp(v->arch, "riscv64")) {
+		error_set(&err, EINVAL, "there is no machine for %s yet", v->arch);
+		error_remedy(&err, "--arch riscv64 has one");
+		return cli_usage(cli, &err);
+	}
+	return run_machine(cli, v, operands, n);
+}
+
 #define OPTION(name, letter, type, member, arg, help)                                              \
 	{                                                                                          \
-		name, letter, OPTION_##type, offsetof(struct values, member), arg, help, NULL      \
+		name, letter, OPTION_##type, offsetof(struct run_values, member), arg, help, NULL  \
 	}
 
-static const char *const level_choices[] = {"vm", "process", NULL};
-static const char *const arch_choices[] = {"riscv64", NULL};
-static const char *const net_choices[] = {"user", "none", NULL};
+static const char *const level_choices[] = {"container", "vm", "process", NULL};
+static const char *const arch_choices[] = {"riscv64", "amd64", "arm64", NULL};
+static const char *const net_choices[] = {"user", "none", "host", NULL};
 
 static const struct option options[] = {
 	OPTION("vm", 0, FLAG, vm, NULL, "run it as a virtual machine: short for --level vm"),
-	{"level", 0, OPTION_ENUM, offsetof(struct values, level), "LEVEL", "the level of isolation",
-		level_choices},
-	{"arch", 0, OPTION_ENUM, offsetof(struct values, arch), "ARCH",
+	{"level", 0, OPTION_ENUM, offsetof(struct run_values, level), "LEVEL",
+		"the level of isolation", level_choices},
+	{"arch", 0, OPTION_ENUM, offsetof(struct run_values, arch), "ARCH",
 		"the guest's instruction set", arch_choices},
 	OPTION("name", 0, STRING, name, "NAME",
 		"the instance's name; a free one is found otherwise"),
 	OPTION("rm", 0, FLAG, remove, NULL, "remove the instance and its disk at the end"),
-	OPTION("cpus", 'c', UINT, cpus, "N", "number of CPUs (1)"),
-	OPTION("memory", 'm', SIZE, memory, "SIZE", "main memory (1G)"),
+	OPTION("cpus", 'c', STRING, cpus, "N",
+		"number of CPUs (1); a container's share of them, as in 0.5 (all)"),
+	OPTION("memory", 'm', SIZE, memory, "SIZE", "main memory (1G); a container's limit (none)"),
 	OPTION("disk-size", 0, SIZE, disk_size, "SIZE",
 		"size of the disk that takes its writes (16G)"),
 	OPTION("disk", 0, LIST, disks, "FILE[:ro]", "add a disk: vda, vdb, …"),
-	OPTION("share", 'v', LIST, shares, "HOST:GUEST[:ro]", "show a directory of the host"),
-	{"net", 0, OPTION_ENUM, offsetof(struct values, net), "NET", "the network", net_choices},
+	OPTION("volume", 'v', LIST, shares, "HOST:GUEST[:ro]",
+		"show a directory of the host, or a container's file or volume by name"),
+	OPTION("share", 0, LIST, shares, "HOST:GUEST[:ro]", "the same"),
+	{"network", 0, OPTION_ENUM, offsetof(struct run_values, network), "NET", "the network",
+		net_choices},
+	{"net", 0, OPTION_ENUM, offsetof(struct run_values, network), "NET", "the same",
+		net_choices},
 	OPTION("publish", 'p', LIST, publish, "[ADDR:]HOST:GUEST[/tcp|udp]",
 		"pass a port of the host on to the guest"),
 	OPTION("env", 'e', LIST, env, "NAME=VALUE", "set a variable of the command's environment"),
@@ -598,10 +619,26 @@ static const struct option options[] = {
 		"let a debugger connect there (GDB's remote protocol)"),
 	OPTION("gdb-wait", 0, FLAG, gdb_wait, NULL,
 		"start nothing before a debugger has connected and continues"),
+	OPTION("entrypoint", 0, STRING, entrypoint, "PROGRAM",
+		"container: instead of the image's entry point and command"),
+	OPTION("read-only", 0, FLAG, read_only, NULL, "container: nothing can write to its root"),
+	OPTION("tmpfs", 0, LIST, tmpfs, "DIR[:OPTIONS]", "container: mount a tmpfs"),
+	OPTION("cap-add", 0, LIST, cap_add, "CAPABILITY", "container: have it, as in NET_ADMIN"),
+	OPTION("cap-drop", 0, LIST, cap_drop, "CAPABILITY", "container: not have it; ALL is all"),
+	OPTION("security-opt", 0, LIST, security, "OPTION",
+		"container: seccomp=FILE, seccomp=unconfined, no-new-privileges"),
+	OPTION("privileged", 0, FLAG, privileged, NULL,
+		"container: all capabilities, all devices, nothing masked, no seccomp filter"),
+	OPTION("pids-limit", 0, UINT, pids, "N", "container: at most so many processes (2048)"),
+	OPTION("memory-swap", 0, SIZE, memory_swap, "SIZE",
+		"container: memory and swap together (twice --memory)"),
+	OPTION("shm-size", 0, SIZE, shm_size, "SIZE", "container: size of /dev/shm (64M)"),
+	OPTION("dns", 0, LIST, dns, "ADDRESS", "container: ask this name server"),
+	OPTION("add-host", 0, LIST, hosts, "NAME:ADDRESS", "container: a line of /etc/hosts"),
 	OPTION("root", 0, STRING, root, "DIR",
 		"process: look up absolute paths in this directory first"),
 	OPTION("strace", 0, FLAG, strace, NULL, "process: print its system calls on stderr"),
-	{"stats", 0, OPTION_MAYBE, offsetof(struct values, stats), "FORMAT",
+	{"stats", 0, OPTION_MAYBE, offsetof(struct run_values, stats), "FORMAT",
 		"print at the end, on stderr, what the CPUs have done", format_choices},
 	OPTION("console", 0, FLAG, console, NULL,
 		"show what the guest's console prints, on stderr"),
@@ -639,7 +676,7 @@ const struct command cmd_run = {
 	.n_options = ARRAY_SIZE(options),
 	.examples = examples,
 	.n_examples = ARRAY_SIZE(examples),
-	.values_bytes = sizeof(struct values),
+	.values_bytes = sizeof(struct run_values),
 	.min_operands = 1,
 	.max_operands = 4096,
 	.completes = OPERAND_IMAGE,

@@ -8,7 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "base/strbuf.h"
+#include "cli/configure.h"
 #include "os/child.h"
 
 enum { BOOT_TIMEOUT_S = 300, SETUP_TIMEOUT_S = 120, STOP_TIMEOUT_S = 20 };
@@ -202,49 +202,12 @@ static int send_all(int fd, const char *bytes, size_t n)
 	return 0;
 }
 
-/* What a configuring guest has said. */
-struct words {
-	struct strbuf line, last; /* the one that grows; the last whole one */
-	uint64_t done, total;	  /* packages; total is 0 until the script has told it */
-};
-
-static void words_done(struct words *w)
-{
-	strbuf_done(&w->line);
-	strbuf_done(&w->last);
-}
-
-/* dpkg's own words are the progress: "Setting up libc6:riscv64 (2.41-12) ..." */
-static void show_line(struct meter *p, struct words *w)
-{
-	struct strbuf *line = &w->line, *last = &w->last;
-	const char *text = line->data ? line->data : "";
-	if (!strncmp(text, "To configure: ", 14))
-		w->total = strtoul(text + 14, NULL, 10) & 0xffff;
-	else if (!strncmp(text, "Setting up ", 11))
-		meter_items(p, ++w->done, w->total, "packages configured");
-	if (line->len) {
-		strbuf_clear(last);
-		strbuf_adds(last, line->data);
-	}
-	strbuf_clear(line);
-}
-
-static void take_words(struct meter *p, const char *bytes, size_t n, struct words *w)
-{
-	for (size_t i = 0; i < n; i++) {
-		if (bytes[i] == '\n')
-			show_line(p, w);
-		else if (w->line.len < 200 && (unsigned char)bytes[i] >= ' ')
-			strbuf_addc(&w->line, bytes[i]);
-	}
-}
-
 /* Until both streams and the exit status are there. */
 static int pump_configure(
 	struct agent_process *p, int tar_fd, int log_fd, struct meter *meter, struct error *err)
 {
-	struct words words CLEANUP(words_done) = {STRBUF_INIT, STRBUF_INIT, 0, 0};
+	struct configure_words words CLEANUP(configure_words_done) = {
+		STRBUF_INIT, STRBUF_INIT, 0, 0};
 	static char buf[65536];
 	int status = -1;
 	cleanup_close_fd(&p->streams[AGENT_STDIN]);
@@ -264,7 +227,7 @@ static int pump_configure(
 			if (r < 0)
 				return error_errno(err, -r, "the guest's tar stream");
 			if (n > 0 && i == 1 && send_all(log_fd, buf, (size_t)n) == 0)
-				take_words(meter, buf, (size_t)n, &words);
+				configure_words_take(&words, meter, buf, (size_t)n);
 			if (n <= 0)
 				cleanup_close_fd(&p->streams[i + 1]), p->streams[i + 1] = -1;
 		}
@@ -275,12 +238,7 @@ static int pump_configure(
 		if (got && m.type == AGENT_EXIT)
 			status = m.exit.signal ? 128 + (int)m.exit.signal : (int)m.exit.status;
 	}
-	if (!status)
-		return 0;
-	error_set(err, EIO, "the guest's dpkg ended with status %d: %s", status,
-		words.last.data ? words.last.data : "");
-	error_remedy(err, "all it said is in configure.log in Strata's home directory");
-	return -EIO;
+	return status ? configure_failed(&words, status, err) : 0;
 }
 
 static int configure_in(
@@ -319,10 +277,8 @@ int guest_configure_image(
 		r = instance_create(c->home, NULL, &config, &instance, err);
 	int console _close_ = -1, log_fd _close_ = -1;
 	if (!r) {
-		char *log_path _free_ = xasprintf("%s/configure.log", c->home);
-		log_fd = open(log_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-		if (log_fd < 0)
-			r = error_errno(err, errno, "%s", log_path);
+		log_fd = configure_open_log(c->home, err);
+		r = MIN(log_fd, 0);
 	}
 	if (!r) {
 		console = openat(instance->dir_fd, "console.log",

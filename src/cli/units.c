@@ -83,3 +83,24 @@ void format_duration(uint64_t s, char text[32])
 	else
 		snprintf(text, 32, "%llu s", (unsigned long long)s);
 }
+
+int parse_millis(const char *s, uint64_t *out)
+{
+	char whole[16];
+	size_t n = strcspn(s, ".");
+	uint64_t v, scale = 100;
+	if (n >= sizeof(whole))
+		return -EINVAL;
+	memcpy(whole, s, n);
+	whole[n] = 0;
+	if (parse_uint(n ? whole : "0", &v) < 0 || v > UINT32_MAX || (!n && !s[1]))
+		return -EINVAL;
+	v *= 1000;
+	for (const char *p = s + n + (s[n] == '.'); *p; p++, scale /= 10) {
+		if (*p < '0' || *p > '9' || !scale)
+			return -EINVAL;
+		v += (uint64_t)(*p - '0') * scale;
+	}
+	*out = v;
+	return 0;
+}

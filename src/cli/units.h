@@ -6,6 +6,8 @@
 #include "base/base.h"
 
 int parse_uint(const char *s, uint64_t *out); /* decimal digits only; -EINVAL, *out untouched */
+/* Three digits after the point at most: "1.5" -> 1500. -EINVAL. */
+int parse_millis(const char *s, uint64_t *out);
 /* 512M, 2G, 1.5GiB, 4096; units are powers of 1024. */
 int parse_size(const char *s, uint64_t *out);
 /* "512 MiB", "1.4 GiB" */
