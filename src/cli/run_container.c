@@ -334,15 +334,14 @@ static int check_options(struct run *r, bool separated, struct error *err)
 	return e;
 }
 
-/* From here on we are root of something, with mounts of our own. */
-static int become_root(struct run *r, struct error *err)
+int container_become_root(struct cli *cli, bool *one_id, struct error *err)
 {
 	char *why _free_ = NULL;
 	if (geteuid() == 0)
 		return overlay_unshare(err);
-	int e = subids_become_root(&r->one_id, &why, err);
+	int e = subids_become_root(one_id, &why, err);
 	if (e == 0 && why)
-		cli_note(r->cli,
+		cli_note(cli,
 			"strata: %s: all files of the container belong to one user; programs that "
 			"change users fail",
 			why);
@@ -490,7 +489,7 @@ int run_container(struct cli *cli, const struct run_values *v, const char *image
 		return cli_usage(cli, &err);
 	meter_init(&r.meter, cli);
 	if (e == 0)
-		e = become_root(&r, &err);
+		e = container_become_root(cli, &r.one_id, &err);
 	if (e == 0) {
 		container_sweep(r.home);
 		instance_sweep(r.home);

@@ -2,7 +2,7 @@
 """What the system tests share: they drive the `strata` command as a user does and print TAP.
 
 A test is a function whose name starts with test_; main() runs those of a module in order.
-The store is the user's own (STRATA_HOME), so that an image is made once; run `strata image pull`
+The store is the user's own (STRATA_HOME), so that an image is made once; run `strata image pull --arch riscv64 debian`
 first, or let the first test do it.
 """
 import os
