@@ -87,7 +87,7 @@ import fcntl  # noqa: E402
 fcntl.flock(locked, fcntl.LOCK_EX)
 vm = ("run", "--vm")
 for name, args, status, err in [
-    ("no level", ("run", "debian"), 2, "say --vm"),
+    ("an option of machines", ("run", "--gdb", "1", "debian"), 2, "say --vm"),
     ("memory beyond the host", (*vm, "--memory", "9000T", "x"), 125, "more than this host has"),
     ("tiny memory", (*vm, "-m1M", "x"), 2, "at least 96M"),
     ("not a size", (*vm, "-m", "lots", "x"), 2, "not a size"),
