@@ -216,6 +216,8 @@ static int serve(struct launch *l, struct error *err)
 		r = (int)MIN(filter_compile(s->seccomp, l->filter_cache, l->filter, err), 0);
 	if (r == 0)
 		r = channel_expect(l->channel, 'H', err);
+	if (r == 0 && s->user_network)
+		r = l->network_ready(l->opaque, err);
 	if (r == 0 && s->n_hooks[HOOK_PRESTART] + s->n_hooks[HOOK_CREATE_RUNTIME]) {
 		char *state _free_ = l->state(l->opaque, l->pid, "creating");
 		r = hooks_run(s, HOOK_PRESTART, state, err);

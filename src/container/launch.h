@@ -30,8 +30,10 @@ struct launch {
 	int (*groups)(void *opaque, struct error *err);
 	/* The process is there: written down before it can outlive us. */
 	int (*born)(void *opaque, pid_t pid, struct error *err);
-	/* The tap device of its user-mode network is there. */
+	/* The tap device of its user-mode network is there: somebody is started to serve it, and
+	 * asked later whether he does. */
 	int (*network)(void *opaque, int tap, pid_t pid, struct error *err);
+	int (*network_ready)(void *opaque, struct error *err);
 	/* What a seccomp agent is told with its descriptor; the caller frees it. */
 	char *(*agent_state)(void *opaque, pid_t pid);
 	void *opaque;

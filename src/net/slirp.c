@@ -102,7 +102,8 @@ static int read_status(int fd, struct error *err)
 }
 
 /* frames: the helper's end; life: -1 without a tap device. */
-static int start(const struct slirp_config *c, int frames, int life, pid_t *pid, struct error *err)
+static int start(const struct slirp_config *c, int frames, int life, pid_t *pid, int *status_fd,
+	struct error *err)
 {
 	_free_ char *found = NULL;
 	int status[2];
@@ -118,24 +119,26 @@ static int start(const struct slirp_config *c, int frames, int life, pid_t *pid,
 
 	struct arguments a = {0};
 	build_arguments(&a, c, life >= 0);
-	pid_t child = 0;
 	int fds[] = {frames, status_out, life}; /* SLIRP_FRAME_FD, SLIRP_STATUS_FD, SLIRP_LIFE_FD */
 	r = helper_start(c->helper ? c->helper : found, (const char *const *)a.list.items, fds,
-		life >= 0 ? 3 : 2, &child, err);
+		life >= 0 ? 3 : 2, pid, err);
 	vec_for_each (s, &a.list)
 		free(*s);
 	vec_done(&a.list);
-	if (r)
-		return r;
-	close(TAKE_FD(status_out));
-	r = read_status(status_in, err);
+	if (r == 0)
+		*status_fd = TAKE_FD(status_in);
+	return r;
+}
+
+static int wait_ready(pid_t pid, int *status, struct error *err)
+{
+	int r = read_status(*status, err);
+	close(TAKE_FD(*status));
 	if (r) {
-		kill(child, SIGKILL);
-		waitpid(child, NULL, 0);
-		return r;
+		kill(pid, SIGKILL);
+		waitpid(pid, NULL, 0);
 	}
-	*pid = child;
-	return 0;
+	return r;
 }
 
 static int start_with_socket(
@@ -150,10 +153,17 @@ static int start_with_socket(
 	int bytes = 4 << 20;
 	setsockopt(ours, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
 	setsockopt(theirs, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
-	int r = start(c, theirs, -1, pid, err);
+	pid_t child = 0;
+	int status = -1;
+	int r = start(c, theirs, -1, &child, &status, err);
+	close(TAKE_FD(theirs));
 	if (r == 0)
-		*frame_fd = TAKE_FD(ours);
-	return r;
+		r = wait_ready(child, &status, err);
+	if (r)
+		return r;
+	*pid = child;
+	*frame_fd = TAKE_FD(ours);
+	return 0;
 }
 
 int slirp_helper_start(
@@ -163,9 +173,15 @@ int slirp_helper_start(
 	return r ? error_wrap(err, r, "network") : 0;
 }
 
-int slirp_helper_start_tap(
-	const struct slirp_config *config, int tap, int life, pid_t *pid, struct error *err)
+int slirp_helper_start_tap(const struct slirp_config *config, int tap, int life, pid_t *pid,
+	int *status, struct error *err)
 {
-	int r = start(config, tap, life, pid, err);
+	int r = start(config, tap, life, pid, status, err);
+	return r ? error_wrap(err, r, "network") : 0;
+}
+
+int slirp_helper_wait(pid_t pid, int *status, struct error *err)
+{
+	int r = wait_ready(pid, status, err);
 	return r ? error_wrap(err, r, "network") : 0;
 }

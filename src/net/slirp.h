@@ -43,8 +43,11 @@ int slirp_helper_start(
 
 /* The same for a container: the frames are those of a tap device (nonblocking, without virtio
  * headers), whose other side the guest's kernel is. The helper ends when the process of `life` (a
- * pidfd) does, whoever started it. The caller keeps both descriptors. */
-int slirp_helper_start_tap(
-	const struct slirp_config *config, int tap, int life, pid_t *pid, struct error *err);
+ * pidfd) does, whoever started it. The caller keeps both descriptors. It is not ready before
+ * slirp_helper_wait() says so, which may come after other work. */
+int slirp_helper_start_tap(const struct slirp_config *config, int tap, int life, pid_t *pid,
+	int *status, struct error *err);
+/* Takes *status. On failure the helper has been reaped. */
+int slirp_helper_wait(pid_t pid, int *status, struct error *err);
 
 #endif

@@ -78,11 +78,18 @@ static int network(void *opaque, int tap, pid_t pid, struct error *err)
 	int life _close_ = (int)syscall(SYS_pidfd_open, pid, 0);
 	if (life < 0)
 		return error_errno(err, errno, "network");
-	int r = slirp_helper_start_tap(&config, tap, life, &s->network_pid, err);
+	int r = slirp_helper_start_tap(
+		&config, tap, life, &s->network_pid, &s->network_status, err);
 	if (r < 0)
 		return r;
 	s->network_start_time = process_start_time(s->network_pid);
 	return state_save(s, err);
+}
+
+static int network_ready(void *opaque, struct error *err)
+{
+	struct state *s = opaque;
+	return slirp_helper_wait(s->network_pid, &s->network_status, err);
 }
 
 static int read_bundle(struct container *c, const char *bundle, struct error *err)
@@ -206,6 +213,7 @@ static int create(struct container *c, const struct create_options *o, int conso
 	l->groups = make_groups;
 	l->born = born;
 	l->network = network;
+	l->network_ready = network_ready;
 	l->opaque = s;
 	l->console_socket = console;
 	if (o->console_socket) {

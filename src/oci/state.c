@@ -31,6 +31,7 @@ void state_done(struct state *s)
 	cgroup_done(&s->cgroup);
 	cleanup_close_fd(&s->dir);
 	cleanup_close_fd(&s->root);
+	cleanup_close_fd(&s->network_status);
 	arena_done(&s->arena);
 	*s = STATE_INIT;
 }

@@ -28,6 +28,7 @@ struct state {
 	unsigned long long start_time;	      /* of pid, in clock ticks since boot */
 	pid_t network_pid;		      /* strata-slirp of its user-mode network; 0: none */
 	unsigned long long network_start_time;
+	int network_status; /* of one that has been started: slirp_helper_wait() */
 	struct cgroup cgroup;
 	int dir;	    /* ROOT/ID */
 	int root;	    /* ROOT */
@@ -35,7 +36,7 @@ struct state {
 	struct spec *spec;  /* NULL until state_config() */
 };
 
-#define STATE_INIT ((struct state){.dir = -1, .root = -1})
+#define STATE_INIT ((struct state){.dir = -1, .root = -1, .network_status = -1})
 
 void state_done(struct state *s);
 /* -EINVAL for what cannot be a name. */
