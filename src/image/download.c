@@ -251,6 +251,10 @@ int image_cache_clean(struct image_store *s, uint64_t *freed_bytes, struct error
 	rc = clean_dir(s, "sha256", &freed, err);
 	if (rc == 0)
 		rc = clean_dir(s, "partial", &freed, err);
+	if (rc == 0) { /* of registries: they lie where they can be renamed from */
+		char *partial _free_ = xasprintf("%s/partial", s->images);
+		rc = store_empty_dir(s, partial, &freed, err);
+	}
 	store_unlock_pull(s);
 	if (rc == 0 && freed_bytes)
 		*freed_bytes = freed;

@@ -225,12 +225,11 @@ static void fill_info(
 {
 	struct strbuf text _strbuf_ = STRBUF_INIT;
 	struct oci_manifest m;
-	const char *ref =
-		oci_annotation_get(d->annotations.items, d->annotations.len, ANNOTATION_REF);
+	const char *ref = descriptor_ref(d);
 	const char *created =
 		oci_annotation_get(d->annotations.items, d->annotations.len, ANNOTATION_CREATED);
 	*info = (struct image_info){.kind = descriptor_kind(d), .size = d->size};
-	info->ref = xstrdup(ref ? ref : "(none)");
+	info->ref = xstrdup(*ref ? ref : "(none)");
 	info->arch = xstrdup(d->arch ? d->arch : "unknown");
 	info->created = xstrdup(created ? created : "");
 	memcpy(info->digest, d->digest, sizeof(info->digest));
@@ -408,8 +407,7 @@ int image_verify(struct image_store *s, const char *ref, const char *arch,
 	return with_descriptor(s, ref, arch, verify, &v, err);
 }
 
-/* Somebody who has the image open holds a shared lock on its manifest. */
-static bool in_use(struct image_store *s, const struct oci_descriptor *d)
+bool store_in_use(struct image_store *s, const struct oci_descriptor *d)
 {
 	int fd _close_ = blob_open(s, d->digest, d->size, NULL, NULL);
 	return fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK;
@@ -421,11 +419,9 @@ static int remove_refs(struct image_store *s, struct oci_index *index, const cha
 	size_t removed = 0;
 	for (size_t i = index->manifests.len; i-- > 0;) {
 		struct oci_descriptor *d = &index->manifests.items[i];
-		const char *name = oci_annotation_get(
-			d->annotations.items, d->annotations.len, ANNOTATION_REF);
-		if (!name || strcmp(name, ref) || (arch && (!d->arch || strcmp(d->arch, arch))))
+		if (strcmp(descriptor_ref(d), ref) || (arch && (!d->arch || strcmp(d->arch, arch))))
 			continue;
-		if (in_use(s, d)) {
+		if (store_in_use(s, d)) {
 			error_set(err, EBUSY, "image %s (%s) is in use", ref, d->arch);
 			error_remedy(err, "stop the instances that run it first");
 			return -EBUSY;

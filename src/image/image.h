@@ -144,6 +144,7 @@ int image_logout(const char *host, struct error *err); /* -ENOENT: there are non
  * of a Debian archive, a registry. */
 enum image_source { IMAGE_SOURCE_NONE, IMAGE_SOURCE_DEBIAN, IMAGE_SOURCE_REGISTRY };
 enum image_source image_ref_source(const char *ref);
+bool image_ref_same(const char *a, const char *b); /* "debian" and "debian:trixie" are */
 
 /* The boot image that belongs to ref ("debian:trixie"); configure is not used. */
 int boot_pull(struct image_store *s, const char *ref, const char *arch,
@@ -189,6 +190,26 @@ int image_verify(struct image_store *s, const char *ref, const char *arch,
  * arch NULL: all architectures. -ENOENT; -EBUSY while an instance uses it. */
 int image_remove(struct image_store *s, const char *ref, const char *arch, uint64_t *freed_bytes,
 	struct error *err);
+/* Gives all architectures of ref another name as well; what had that name loses it. -ENOENT;
+ * -EINVAL: no name, or one with a digest. */
+int image_tag(struct image_store *s, const char *ref, const char *name, struct error *err);
+
+/* A step of an image's making, newest first. */
+struct image_history {
+	char *created, *created_by, *comment; /* "" when unknown */
+	char digest[IMAGE_DIGEST_LEN + 1];    /* of the layer that it made, or "" */
+	uint64_t size;			      /* bytes of that blob */
+};
+/* An image that says nothing about its making has a line for each layer. */
+int image_history(struct image_store *s, const char *ref, const char *arch,
+	struct image_history **out, size_t *n, struct error *err);
+void image_history_free(struct image_history *list, size_t n);
+
+/* Removes what no reference needs: blobs, layers, interrupted and cached downloads. With unused()
+ * also the images for which it returns true, boot images never; those that are open stay. */
+int image_prune(struct image_store *s, bool (*unused)(void *opaque, const char *ref), void *opaque,
+	uint64_t *freed_bytes, struct error *err);
+
 /* Removes downloaded packages and indexes. */
 int image_cache_clean(struct image_store *s, uint64_t *freed_bytes, struct error *err);
 

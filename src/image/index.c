@@ -25,17 +25,49 @@ const char *image_kind_name(enum image_kind kind)
 	return kind == IMAGE_BOOT ? "boot" : kind == IMAGE_UNCONFIGURED ? "unconfigured" : "image";
 }
 
-static const char *descriptor_ref(const struct oci_descriptor *d)
+const char *descriptor_ref(const struct oci_descriptor *d)
 {
-	return oci_annotation_get(d->annotations.items, d->annotations.len, ANNOTATION_REF);
+	const char *ref =
+		oci_annotation_get(d->annotations.items, d->annotations.len, ANNOTATION_REF);
+	return ref ? ref : "";
+}
+
+static char *copy(const char *s)
+{
+	return s ? xstrdup(s) : NULL;
+}
+
+struct oci_descriptor descriptor_copy(const struct oci_descriptor *d)
+{
+	struct oci_descriptor c = {.media_type = copy(d->media_type),
+		.size = d->size,
+		.artifact_type = copy(d->artifact_type),
+		.arch = copy(d->arch),
+		.os = copy(d->os),
+		.variant = copy(d->variant)};
+	memcpy(c.digest, d->digest, sizeof(c.digest));
+	vec_for_each (a, &d->annotations)
+		vec_push(&c.annotations,
+			(struct oci_annotation){xstrdup(a->key), xstrdup(a->value)});
+	return c;
+}
+
+void descriptor_annotate(struct oci_descriptor *d, const char *key, const char *value)
+{
+	vec_for_each (a, &d->annotations)
+		if (!strcmp(a->key, key)) {
+			free(a->value);
+			a->value = xstrdup(value);
+			return;
+		}
+	vec_push(&d->annotations, (struct oci_annotation){xstrdup(key), xstrdup(value)});
 }
 
 struct oci_descriptor *store_find(
 	struct oci_index *index, const char *ref, const char *arch, enum image_kind kind)
 {
 	vec_for_each (d, &index->manifests) {
-		const char *name = descriptor_ref(d);
-		if (name && !strcmp(name, ref) && descriptor_kind(d) == kind &&
+		if (!strcmp(descriptor_ref(d), ref) && descriptor_kind(d) == kind &&
 			(!arch || (d->arch && !strcmp(d->arch, arch))))
 			return d;
 	}
@@ -67,6 +99,12 @@ enum image_source image_ref_source(const char *ref)
 					   : IMAGE_SOURCE_DEBIAN;
 	reference_done(&r);
 	return source;
+}
+
+bool image_ref_same(const char *a, const char *b)
+{
+	char *x _free_ = NULL, *y _free_ = NULL;
+	return ref_complete(a, &x, NULL) == 0 && ref_complete(b, &y, NULL) == 0 && !strcmp(x, y);
 }
 
 int ref_boot(const char *ref, char **out, struct error *err)
@@ -216,6 +254,12 @@ static int sweep(struct image_store *s, const char *dir, const struct name_set *
 	}
 	closedir(d);
 	return rc;
+}
+
+int store_empty_dir(struct image_store *s, const char *path, uint64_t *freed, struct error *err)
+{
+	const struct name_set none = {0};
+	return sweep(s, path, &none, freed, err);
 }
 
 int store_collect(

@@ -52,25 +52,12 @@ static int load_image(struct push *p, const struct oci_descriptor *d, struct err
 		close(i.fd);
 		return error_errno(err, code, "lock");
 	}
-	i.d = (struct oci_descriptor){.media_type = xstrdup(d->media_type),
-		.size = d->size,
-		.artifact_type = d->artifact_type ? xstrdup(d->artifact_type) : NULL,
-		.arch = d->arch ? xstrdup(d->arch) : NULL,
-		.os = d->os ? xstrdup(d->os) : NULL,
-		.variant = d->variant ? xstrdup(d->variant) : NULL};
-	memcpy(i.d.digest, d->digest, sizeof(i.d.digest));
+	i.d = descriptor_copy(d);
 	int rc = blob_read(p->store, d, &i.text, err);
 	if (rc == 0)
 		rc = oci_manifest_parse(&i.m, i.text.data, i.text.len, err);
 	vec_push(&p->images, i);
 	return rc;
-}
-
-static const char *ref_of(const struct oci_descriptor *d)
-{
-	const char *ref =
-		oci_annotation_get(d->annotations.items, d->annotations.len, ANNOTATION_REF);
-	return ref ? ref : "";
 }
 
 /* All images of ref (of arch); finished ones before boot images. */
@@ -81,7 +68,8 @@ static int load_images(struct push *p, const struct oci_index *index, const char
 	int rc = 0;
 	for (size_t k = 0; k < ARRAY_SIZE(kinds) && !p->images.len; k++)
 		vec_for_each (d, &index->manifests)
-			if (rc == 0 && !strcmp(ref_of(d), ref) && descriptor_kind(d) == kinds[k] &&
+			if (rc == 0 && !strcmp(descriptor_ref(d), ref) &&
+				descriptor_kind(d) == kinds[k] &&
 				(!arch || (d->arch && !strcmp(d->arch, arch))))
 				rc = load_image(p, d, err);
 	if (rc == 0 && !p->images.len)
@@ -130,7 +118,7 @@ static void find_source(struct push *p, const struct oci_index *index)
 		struct reference r;
 		struct strbuf text _strbuf_ = STRBUF_INIT;
 		struct oci_manifest m;
-		if (reference_parse(&r, ref_of(d), NULL) < 0)
+		if (reference_parse(&r, descriptor_ref(d), NULL) < 0)
 			continue;
 		bool other = r.host && !strcmp(r.host, p->to.host) && strcmp(r.name, p->to.name) &&
 			     blob_read(p->store, d, &text, NULL) == 0 &&
@@ -198,7 +186,10 @@ static int put_documents(struct push *p, struct registry *r, char **digest, stru
 		bool alone = p->images.len == 1;
 		rc = put_document(r, alone ? name : img->d.digest, img->d.media_type,
 			img->text.data, img->text.len, digest, err);
-		vec_push(&index.manifests, img->d);
+		/* What our index says about it is nobody else's. */
+		struct oci_descriptor plain = img->d;
+		memset(&plain.annotations, 0, sizeof(plain.annotations));
+		vec_push(&index.manifests, plain);
 	}
 	if (rc == 0 && p->images.len > 1) {
 		char *json _free_ = oci_index_print(&index);

@@ -68,6 +68,16 @@ int ref_complete(const char *ref, char **out, struct error *err);
 /* "debian:trixie" -> "debian-boot:trixie" */
 int ref_boot(const char *ref, char **out, struct error *err);
 
+/* Removes the files of a directory; a missing one is empty. */
+int store_empty_dir(struct image_store *s, const char *path, uint64_t *freed, struct error *err);
+/* Somebody who has the image open holds a shared lock on its manifest. */
+bool store_in_use(struct image_store *s, const struct oci_descriptor *d);
+struct oci_descriptor descriptor_copy(const struct oci_descriptor *d);
+/* Replaces an annotation. */
+void descriptor_annotate(struct oci_descriptor *d, const char *key, const char *value);
+/* "" when there is none. */
+const char *descriptor_ref(const struct oci_descriptor *d);
+
 int image_open_unconfigured(struct image_store *s, const char *ref, const char *arch,
 	struct image **out, struct error *err);
 

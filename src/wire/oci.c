@@ -5,6 +5,7 @@
 
 #define STRINGS_MAX	4096
 #define ANNOTATIONS_MAX 256
+#define HISTORY_MAX	4096
 
 DEFINE_CLEANUP(json_t *, cleanup_json, json_decref)
 #define _json_ CLEANUP(cleanup_json)
@@ -92,6 +93,12 @@ void oci_config_done(struct oci_config *c)
 	vec_for_each (id, &c->diff_ids)
 		free(*id);
 	vec_done(&c->diff_ids);
+	vec_for_each (h, &c->history) {
+		free(h->created);
+		free(h->created_by);
+		free(h->comment);
+	}
+	vec_done(&c->history);
 	*c = (struct oci_config){0};
 }
 
@@ -288,6 +295,20 @@ static int parse_strings(const json_t *o, const char *key, char ***out, struct e
 	return 0;
 }
 
+static int parse_history(const json_t *root, struct oci_config *out, struct error *err)
+{
+	const json_t *list = json_object_get(root, "history");
+	if (json_array_size(list) > HISTORY_MAX)
+		return bad(err, "too long a history");
+	for (size_t i = 0; i < json_array_size(list); i++) {
+		const json_t *o = json_array_get(list, i);
+		struct oci_history h = {get_string(o, "created"), get_string(o, "created_by"),
+			get_string(o, "comment"), json_is_true(json_object_get(o, "empty_layer"))};
+		vec_push(&out->history, h);
+	}
+	return 0;
+}
+
 int oci_config_parse(struct oci_config *out, const char *json, size_t len, struct error *err)
 {
 	json_t *root _json_ = load(json, len, err);
@@ -317,6 +338,8 @@ int oci_config_parse(struct oci_config *out, const char *json, size_t len, struc
 		else
 			vec_push(&out->diff_ids, xstrdup(id));
 	}
+	if (rc == 0)
+		rc = parse_history(root, out, err);
 	if (rc < 0)
 		oci_config_done(out);
 	return rc;
@@ -400,6 +423,21 @@ char *oci_manifest_print(const struct oci_manifest *m)
 	return print(root);
 }
 
+static json_t *history_json(const struct oci_config *c)
+{
+	json_t *list = json_array();
+	vec_for_each (h, &c->history) {
+		json_t *o = json_object();
+		set_string(o, "created", h->created);
+		set_string(o, "created_by", h->created_by);
+		set_string(o, "comment", h->comment);
+		if (h->empty_layer)
+			json_object_set_new(o, "empty_layer", json_true());
+		json_array_append_new(list, o);
+	}
+	return list;
+}
+
 char *oci_config_print(const struct oci_config *c)
 {
 	json_t *root = json_object(), *run = json_object(), *rootfs = json_object();
@@ -419,5 +457,7 @@ char *oci_config_print(const struct oci_config *c)
 	set_string(rootfs, "type", "layers");
 	json_object_set_new(rootfs, "diff_ids", ids);
 	json_object_set_new(root, "rootfs", rootfs);
+	if (c->history.len)
+		json_object_set_new(root, "history", history_json(c));
 	return print(root);
 }

@@ -48,11 +48,17 @@ struct oci_manifest {
 	VEC(struct oci_annotation) annotations;
 };
 
+struct oci_history {
+	char *created, *created_by, *comment; /* each may be NULL */
+	bool empty_layer;		      /* this step made no layer */
+};
+
 struct oci_config {
 	char *arch, *os, *created;	 /* created may be NULL */
 	char **entrypoint, **cmd, **env; /* end with NULL; never NULL after parsing */
 	char *workdir, *user;		 /* may be NULL */
 	VEC(char *) diff_ids;
+	VEC(struct oci_history) history;
 };
 
 enum oci_document { OCI_DOCUMENT_INDEX, OCI_DOCUMENT_MANIFEST };

@@ -186,6 +186,40 @@ def podman_pulls():
     same(p.stdout.strip(), LAYOUT.entries[0]['digest'], 'digest')
 
 
+def names_and_history():
+    room, ref = Room(TOP, 'names'), f'{REGISTRY.host}/history:1'
+    layout = Layout(room.path + '/layout')
+    a, b = tar({'a': b'a'}), tar({'b': b'b'})
+    layout.tag(layout.image([(a, '+gzip'), (b, '')], history=[
+        {'created': '2023-11-14T22:13:20Z', 'created_by': 'ADD a /'}, {'created_by': 'ENV x=\x1b[31m', 'empty_layer': True},
+        {'created_by': 'COPY b /', 'comment': 'last'}]), 'x')
+    fill(layout, 'x', 'history:1')
+    room.ok('image', 'pull', '--arch', 'amd64', ref)
+    lines = json.loads(room.ok('image', 'history', '--format', 'json', ref))
+    same([(h['created_by'], h['layer']) for h in lines], [('COPY b /', sha256(b)), ('ENV x=\x1b[31m', ''), (
+        'ADD a /', json.loads(layout.read(layout.entries[0]['digest']))['layers'][0]['digest'])], 'history')
+    same('\x1b' in room.ok('image', 'history', ref), False, 'escape sequence')
+    room.fails('image', 'history', 'nosuch', want='no image nosuch:latest')
+    room.ok('image', 'tag', ref, 'mine')
+    room.ok('image', 'tag', ref, 'mine')
+    room.fails('image', 'tag', 'nosuch', 'mine', want='no image')
+    room.fails('image', 'tag', ref, 'A B', want='not an image reference')
+    room.ok('image', 'remove', ref)
+    same([i['ref'] for i in json.loads(room.ok('image', 'list', '--format', 'json'))], ['mine:latest'], 'images')
+    same(room.ok('image', 'push', 'mine', f'{REGISTRY.host}/mine:2').strip(), layout.entries[0]['digest'], 'digest')
+    contains(room.fails('image', 'push', 'mine', want='no registry'), 'strata image push mine HOST')
+    room.ok('image', 'inspect', '--verify', 'mine')
+    for name in ('blobs/sha256/' + '1' * 64, 'layers/' + '2' * 64, 'partial/' + '3' * 64, 'tmp/x'):
+        os.makedirs(os.path.dirname(f'{room.images}/{name}'), exist_ok=True)
+        with open(f'{room.images}/{name}', 'w') as f:
+            f.write('x')
+    contains(room.call('image', 'prune').stderr, 'free again')
+    same(len(os.listdir(room.images + '/blobs/sha256')), 4, 'blobs')
+    same([os.listdir(f'{room.images}/{d}') for d in ('layers', 'partial', 'tmp')], [[sha256(a)[7:]], [], []], 'left')
+    room.ok('image', 'prune', '--all')
+    same(os.listdir(room.images + '/blobs/sha256'), [], 'blobs')
+
+
 def refuses():
     room = Room(TOP, 'refuses')
     room.fails('image', 'pull', f'{REGISTRY.host}/nobody/nothing', want='manifest unknown')
@@ -200,7 +234,8 @@ def main():
     if lacking:
         print(f'1..0 # SKIP there is no {", ".join(lacking)}')
         return 0
-    tests = [pull_gzip, pull_mixed, pull_index, push_same, push_elsewhere, push_large, push_index, podman_pulls, refuses]
+    tests = [pull_gzip, pull_mixed, pull_index, push_same, push_elsewhere, push_large, push_index, podman_pulls,
+             names_and_history, refuses]
     TOP = tempfile.mkdtemp(prefix='strata-registry-')
     try:
         REGISTRY = Registry(TOP + '/registry')
