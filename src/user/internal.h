@@ -53,7 +53,8 @@ struct user_process {
 	VEC(struct vcpu *) free_vcpus;
 	unsigned next_vcpu_id;
 	_Atomic unsigned threads;
-	int self_fd; /* the executable of this process once the guest may change its root; -1 */
+	bool threaded; /* there were other threads: they may hold locks that fork() alone knows */
+	int self_fd;   /* the executable of this process once the guest may change its root; -1 */
 	_Atomic uint64_t unknown[8]; /* bits of system calls that were complained about */
 };
 

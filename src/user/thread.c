@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Guest threads and processes. A guest thread is a host thread; a forked guest is a forked host
 // process; the child of a vfork is a host process in the same memory, as the guest has it.
+#include <fcntl.h>
 #include <linux/futex.h>
 #include <linux/sched.h>
 #include <sched.h>
@@ -248,6 +249,7 @@ static int64_t new_thread(struct user_thread *t, uint64_t flags, uint64_t stack,
 	pthread_attr_setstacksize(&attr, HOST_STACK_BYTES);
 	pthread_t id;
 	user_signals_block();
+	t->process->threaded = true;
 	int code = pthread_create(&id, &attr, thread_main, &s);
 	pthread_attr_destroy(&attr);
 	if (code)
@@ -286,6 +288,7 @@ static void forget_others(struct user_thread *t)
 		if (vcpu_get(p->group, id) != t->vcpu)
 			vec_push(&p->free_vcpus, vcpu_get(p->group, id));
 	atomic_store(&p->threads, 1);
+	p->threaded = false;
 	t->leader = true;
 	if (t->vforked) {
 		memcpy(p->actions.of, t->actions->of, sizeof(p->actions.of));
@@ -294,30 +297,84 @@ static void forget_others(struct user_thread *t)
 	}
 }
 
+/* The raw call would leave the child the locks of malloc as other threads have them: fork() does
+ * not. So a helper that fork() has made, which has no other threads, makes the child in the
+ * parent's name. The guest may see the helper end. */
+static int64_t clone_by_helper(uint64_t flags)
+{
+	int ends[2];
+	int64_t pid = -EAGAIN;
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return -errno;
+	pid_t helper = fork();
+	if (helper == 0) {
+		pid = USER_CALL(SYS_clone, flags | CLONE_PARENT | SIGCHLD);
+		if (pid) {
+			USER_CALL(SYS_write, ends[1], (uintptr_t)&pid, sizeof(pid));
+			USER_CALL(SYS_exit_group, 0);
+		}
+	} else if (helper < 0) {
+		pid = -errno;
+	}
+	close(ends[1]);
+	if (helper > 0) { /* when it is killed there is nothing to read */
+		while (read(ends[0], &pid, sizeof(pid)) < 0 && errno == EINTR)
+			;
+		while (waitpid(helper, NULL, __WALL) < 0 && errno == EINTR)
+			;
+	}
+	close(ends[0]);
+	return pid;
+}
+
+/* Another thread that waits for any child may have taken this one: then it is gone, as an error. */
+static int64_t open_pidfd(int64_t pid, uint64_t at)
+{
+	int32_t fd = (int32_t)USER_CALL(SYS_pidfd_open, pid);
+	int r = fd < 0 ? fd : user_write(at, &fd, sizeof(fd));
+	if (r == 0)
+		return pid;
+	if (fd >= 0)
+		close(fd);
+	kill((pid_t)pid, SIGKILL);
+	waitpid((pid_t)pid, NULL, 0);
+	return r;
+}
+
+/* fork(), or what only the kernel's own call can do. */
+static int64_t fork_host(const struct user_process *p, uint64_t flags, int exit_signal)
+{
+	const uint64_t by_helper = CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC |
+				   CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET | CLONE_IO |
+				   CLONE_UNTRACED;
+	if (!flags && exit_signal == SIGCHLD) {
+		pid_t pid = fork();
+		return pid < 0 ? -errno : pid;
+	}
+	if (!p->threaded)
+		return USER_CALL(SYS_clone, flags | (unsigned)exit_signal);
+	return exit_signal != SIGCHLD || (flags & ~by_helper) ? -EINVAL : clone_by_helper(flags);
+}
+
 static int64_t fork_process(struct user_thread *t, uint64_t flags, uint64_t stack,
 	uint64_t parent_tid, uint64_t tls, uint64_t child_tid, int exit_signal, uint64_t pidfd)
 {
 	const uint64_t ours = CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_SETTID |
-			      CLONE_CHILD_CLEARTID | CLONE_SYSVSEM;
+			      CLONE_CHILD_CLEARTID | CLONE_SYSVSEM | CLONE_PIDFD |
+			      CLONE_CLEAR_SIGHAND;
 	struct user_process *p = t->process;
-	uint64_t rest = flags & ~(ours | CLONE_CLEAR_SIGHAND);
 	user_signals_block();
 	pthread_mutex_lock(&p->lock);
 	pthread_mutex_lock(&t->actions->lock);
 	pthread_mutex_lock(&p->map.lock);
 	vcpu_group_fork_begin(p->group);
-	/* fork() leaves malloc usable whatever other threads do; flags only the kernel knows. */
-	int64_t pid;
-	if (!rest && exit_signal == SIGCHLD) {
-		pid = fork();
-		pid = pid < 0 ? -errno : pid;
-	} else {
-		pid = USER_CALL(SYS_clone, rest | (unsigned)exit_signal, 0, pidfd);
-	}
+	int64_t pid = fork_host(p, flags & ~ours, exit_signal);
 	vcpu_group_fork_end(p->group, pid == 0, t->vcpu);
 	pthread_mutex_unlock(&p->map.lock);
 	pthread_mutex_unlock(&t->actions->lock);
 	pthread_mutex_unlock(&p->lock);
+	if (pid > 0 && (flags & CLONE_PIDFD))
+		pid = open_pidfd(pid, pidfd);
 	if (pid == 0) {
 		forget_others(t);
 		in_child(t, flags, stack, tls, child_tid);
@@ -417,7 +474,8 @@ int64_t user_clone3(struct user_thread *t, const uint64_t a[6])
 		return -EINVAL;
 	if (user_read(a[0], &c, bytes) < 0)
 		return -EFAULT;
-	if (c.set_tid || (c.flags & CLONE_INTO_CGROUP) || !!c.stack != !!c.stack_size)
+	if (c.set_tid || (c.flags & (CLONE_INTO_CGROUP | CSIGNAL)) || c.exit_signal > CSIGNAL ||
+		!!c.stack != !!c.stack_size)
 		return -EINVAL;
 	uint64_t stack = c.stack ? c.stack + c.stack_size : 0;
 	if ((c.flags & (CLONE_PIDFD | CLONE_PARENT_SETTID)) ==
