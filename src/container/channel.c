@@ -101,8 +101,12 @@ void channel_fail(int fd, int code, const struct error *e)
 	used += sizeof(code);
 	const char *parts[] = {e->remedy ? e->remedy : "", e->message ? e->message : "failed"};
 	for (size_t i = 0; i < 2; i++) {
-		size_t n = strnlen(parts[i], (sizeof(text) - 16) / 2);
-		memcpy(text + used, parts[i], n);
+		/* What is too long loses its middle: the reason is at the end. */
+		enum { HALF = (CHANNEL_BYTES_MAX - 16) / 4 };
+		size_t len = strlen(parts[i]), n = MIN(len, (size_t)HALF * 2);
+		size_t begin = n < len ? HALF : n;
+		memcpy(text + used, parts[i], begin);
+		memcpy(text + used + begin, parts[i] + len - (n - begin), n - begin);
 		used += n;
 		text[used++] = 0;
 	}

@@ -25,54 +25,101 @@ static int open_in(int root, const char *path, uint64_t flags, uint64_t resolve)
 	return fd;
 }
 
-/* The parent of path, made if need be; *name is the last component. -1 and errno. */
-static int open_parent(int root, const char *path, uint64_t resolve, char *name, size_t bytes)
+/* text = first + "/" + text */
+static bool prepend(const char *first, char *text, size_t bytes)
 {
-	char copy[PATH_MAX];
-	size_t n = strlen(path);
-	if (n >= sizeof(copy)) {
+	size_t n = strlen(first), rest = strlen(text), slash = rest && *text != '/';
+	if (n + slash + rest >= bytes)
+		return false;
+	memmove(text + n + slash, text, rest + 1);
+	memcpy(text, first, n);
+	if (slash)
+		text[n] = '/';
+	return true;
+}
+
+/* One component, `name`, which may be missing, below the directory `done`, a path without links.
+ * A link's text goes in front of `rest`, anything else at the end of `done`. */
+static int step(int root, char *done, const char *name, char *rest, bool file)
+{
+	char link[PATH_MAX];
+	int dir _close_ = open_in(root, *done ? done : "/", O_PATH | O_DIRECTORY,
+		RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS);
+	if (dir < 0)
+		return -1;
+	ssize_t n = readlinkat(dir, name, link, sizeof(link) - 1);
+	if (n >= 0) {
+		link[n] = 0;
+		if (*link == '/')
+			*done = 0;
+		if (prepend(link, rest, PATH_MAX))
+			return 1;
 		errno = ENAMETOOLONG;
 		return -1;
 	}
-	memcpy(copy, path, n + 1);
-	while (n && copy[n - 1] == '/')
-		copy[--n] = 0;
-	char *slash = strrchr(copy, '/'), *last = slash ? slash + 1 : copy;
-	if (!*last || !strcmp(last, ".") || !strcmp(last, "..") || strlen(last) >= bytes) {
-		errno = EINVAL;
+	if (errno == ENOENT &&
+		(file ? mknodat(dir, name, S_IFREG | 0644, 0) : mkdirat(dir, name, 0755)) < 0 &&
+		errno != EEXIST)
+		return -1;
+	if (errno != EINVAL && errno != ENOENT && errno != EEXIST)
+		return -1;
+	size_t used = strlen(done);
+	if (used + strlen(name) + 1 >= PATH_MAX) {
+		errno = ENAMETOOLONG;
 		return -1;
 	}
-	strcpy(name, last);
-	*last = 0;
-	const char *parent = *copy ? copy : "/";
-	int fd = open_in(root, parent, O_PATH | O_DIRECTORY, resolve);
-	if (fd >= 0 || errno != ENOENT || !strcmp(parent, "/"))
-		return fd;
-	char up[NAME_MAX + 1];
-	int above _close_ = open_parent(root, parent, resolve, up, sizeof(up));
-	if (above < 0)
+	sprintf(done + used, "/%s", name);
+	return 0;
+}
+
+/* Makes what is missing of path, and where links lead that lead to nothing yet (/etc/resolv.conf of
+ * many images does). Links are followed here, as text, so each step begins at the root again and
+ * none can lead outside; what was swapped meanwhile is an error. -1 and errno. */
+static int make_path(int root, const char *path, enum mount_make make, bool links)
+{
+	enum { LINKS_MAX = 40 };
+	char done[PATH_MAX] = "", rest[PATH_MAX] = "", name[NAME_MAX + 1];
+	unsigned followed = 0;
+	errno = ENAMETOOLONG;
+	if (!prepend(path, rest, sizeof(rest)))
 		return -1;
-	if (mkdirat(above, up, 0755) < 0 && errno != EEXIST)
-		return -1;
-	return open_in(above, up, O_PATH | O_DIRECTORY, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
+	for (;;) {
+		char *at = rest + strspn(rest, "/");
+		size_t n = strcspn(at, "/");
+		errno = ENAMETOOLONG;
+		if (n > NAME_MAX)
+			return -1;
+		if (!n)
+			break;
+		memcpy(name, at, n);
+		name[n] = 0;
+		memmove(rest, at + n, strlen(at + n) + 1);
+		if (!strcmp(name, "."))
+			continue;
+		char *last = strrchr(done, '/');
+		if (!strcmp(name, "..")) {
+			*(last ? last : done) = 0;
+			continue;
+		}
+		bool file = make == MAKE_FILE && !rest[strspn(rest, "/")];
+		int linked = step(root, done, name, rest, file);
+		if (linked < 0)
+			return -1;
+		followed += (unsigned)linked;
+		errno = ELOOP;
+		if (followed > (links ? LINKS_MAX : 0))
+			return -1;
+	}
+	return open_in(root, *done ? done : "/", O_PATH, RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS);
 }
 
 int mount_target(int root, const char *path, enum mount_make make, bool links, struct error *err)
 {
 	uint64_t resolve =
 		RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | (links ? 0 : RESOLVE_NO_SYMLINKS);
-	char name[NAME_MAX + 1];
 	int fd = open_in(root, path, O_PATH, resolve);
-	if (fd < 0 && errno == ENOENT && make != MAKE_NOTHING) {
-		int parent _close_ = open_parent(root, path, resolve, name, sizeof(name));
-		if (parent < 0)
-			return error_errno(err, errno, "%s", path);
-		int made = make == MAKE_DIRECTORY ? mkdirat(parent, name, 0755)
-						  : mknodat(parent, name, S_IFREG | 0644, 0);
-		if (made < 0 && errno != EEXIST)
-			return error_errno(err, errno, "%s: make the mount point", path);
-		fd = open_in(parent, name, O_PATH, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
-	}
+	if (fd < 0 && errno == ENOENT && make != MAKE_NOTHING)
+		fd = make_path(root, path, make, links);
 	if (fd < 0 && errno == ELOOP && !links)
 		return error_set(err, ELOOP, "%s: a symbolic link in the image", path);
 	return fd < 0 ? error_errno(err, errno, "%s", path) : fd;

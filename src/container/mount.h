@@ -11,7 +11,8 @@
 
 enum mount_make { MAKE_NOTHING, MAKE_DIRECTORY, MAKE_FILE };
 
-/* O_PATH descriptor of `path` inside root. MAKE_*: what is missing is made, parents too.
+/* O_PATH descriptor of `path` inside root. MAKE_*: what is missing is made, parents too, also where
+ * links of the image lead.
  * links: false: no symbolic link at all, not even one that stays inside. */
 int mount_target(int root, const char *path, enum mount_make make, bool links, struct error *err);
 

@@ -224,7 +224,7 @@ static int put_mount(struct rootfs *r, size_t i, struct error *err)
 
 static int put_device(struct rootfs *r, const struct spec_device *d, struct error *err)
 {
-	char parent[PATH_MAX];
+	char parent[PATH_MAX], path[32];
 	const char *name = strrchr(d->path, '/') + 1;
 	if (!*name || strlen(d->path) >= sizeof(parent))
 		return error_set(err, EINVAL, "device %s: no name", d->path);
@@ -239,18 +239,22 @@ static int put_device(struct rootfs *r, const struct spec_device *d, struct erro
 	int dir _close_ = mount_target(r->root, parent, MAKE_DIRECTORY, true, err);
 	if (dir < 0)
 		return error_wrap(err, dir, "device %s", d->path);
-	if (mknodat(dir, name, d->type | d->mode, makedev(d->major, d->minor)) < 0) {
-		struct stat st;
-		int code = errno;
-		bool same = code == EEXIST && fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-			    (st.st_mode & S_IFMT) == d->type &&
-			    (d->type == S_IFIFO || st.st_rdev == makedev(d->major, d->minor));
-		if (!same)
-			return error_errno(err, code, "device %s", d->path);
-	}
-	/* No umask, and not whoever we are in the file system. */
-	if (fchmodat(dir, name, d->mode, 0) < 0 ||
-		fchownat(dir, name, d->uid, d->gid, AT_SYMLINK_NOFOLLOW) < 0)
+	if (mknodat(dir, name, d->type | d->mode, makedev(d->major, d->minor)) < 0 &&
+		errno != EEXIST)
+		return error_errno(err, errno, "device %s", d->path);
+	/* What is there, whoever put it there: never through a link. */
+	int node _close_ = openat(dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	struct stat st;
+	if (node < 0 || fstat(node, &st) < 0)
+		return error_errno(err, errno, "device %s", d->path);
+	if ((st.st_mode & S_IFMT) != d->type ||
+		(d->type != S_IFIFO && st.st_rdev != makedev(d->major, d->minor)))
+		return error_set(err, EEXIST, "device %s: something else is there", d->path);
+	/* The directory's default ACL, and who we are in its file system, had a say. */
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", node);
+	if (((st.st_mode & 07777) != d->mode && chmod(path, d->mode) < 0) ||
+		((st.st_uid != d->uid || st.st_gid != d->gid) &&
+			fchownat(node, "", d->uid, d->gid, AT_EMPTY_PATH) < 0))
 		return error_errno(err, errno, "device %s", d->path);
 	return 0;
 }
@@ -343,20 +347,11 @@ int rootfs_enter(struct rootfs *r, bool no_pivot, struct error *err)
 
 int rootfs_console(int terminal, struct error *err)
 {
-	char path[32], link[64];
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", terminal);
-	ssize_t n = readlink(path, link, sizeof(link) - 1);
-	if (n < 0)
-		return error_errno(err, errno, "the terminal's name");
-	link[n] = 0;
 	int root _close_ = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	int node _close_ = mount_clone(AT_FDCWD, link, false, err);
-	struct stat a, b;
+	/* The terminal itself: no path that could lead to another. */
+	int node _close_ = mount_clone(terminal, "", false, err);
 	if (node < 0)
 		return node;
-	if (fstat(node, &a) < 0 || fstat(terminal, &b) < 0 || a.st_dev != b.st_dev ||
-		a.st_ino != b.st_ino)
-		return error_set(err, EINVAL, "%s is not the terminal that was opened", link);
 	int target _close_ = mount_target(root, "/dev/console", MAKE_FILE, false, err);
 	return target < 0 ? target : mount_put(node, target, err);
 }
@@ -396,6 +391,9 @@ int rootfs_seal(struct rootfs *r, struct error *err)
 	const struct spec *s = r->spec;
 	int root _close_ = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC), rc = 0;
 	struct masks masks = {.file = r->null, .directory = -1};
+	/* A working directory that is missing is made. What else is wrong with it, chdir() says. */
+	int cwd = mount_target(root, s->process->cwd, MAKE_DIRECTORY, true, NULL);
+	cleanup_close_fd(&cwd);
 	for (const char **p = s->readonly; p && *p && rc == 0; p++) {
 		int at _close_ = mount_target(root, *p, MAKE_NOTHING, true, NULL);
 		if (at < 0 && (at == -ENOENT || at == -ENOTDIR))
