@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
+#include <sys/xattr.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -94,6 +95,15 @@ static bool path_ok(const char *path)
 	return any;
 }
 
+/* Bytes of the longest part of path, in whole names, that there is. */
+static size_t existing(const char *path)
+{
+	char *copy _free_ = xstrdup(path);
+	while (access(copy, F_OK) < 0)
+		*strrchr(copy, '/') = 0;
+	return strlen(copy);
+}
+
 int cgroup_locate(struct cgroup *cg, const char *path, struct error *err)
 {
 	char text[16384], *save = NULL;
@@ -114,10 +124,12 @@ int cgroup_locate(struct cgroup *cg, const char *path, struct error *err)
 		if (!top)
 			continue;
 		bool below = *path != '/' && strcmp(own, "/") && strncmp(own, "/..", 3);
+		char *full =
+			xasprintf("%s%s%s%s", top, below ? own : "", *path == '/' ? "" : "/", path);
 		vec_push(&cg->dirs, ((struct cgroup_dir){
 					    .controllers = xstrdup(controllers),
-					    .path = xasprintf("%s%s%s%s", top, below ? own : "",
-						    *path == '/' ? "" : "/", path),
+					    .path = full,
+					    .there = existing(full),
 					    .fd = -1,
 				    }));
 	}
@@ -139,6 +151,15 @@ static void inherit_cpuset(int parent, int fd)
 	}
 }
 
+static bool has_word(const char *list, const char *word)
+{
+	size_t n = strlen(word);
+	for (const char *p = list; (p = strstr(p, word)); p += n)
+		if ((p == list || strchr(", ", p[-1])) && (!p[n] || strchr(", \n", p[n])))
+			return true;
+	return false;
+}
+
 /* In v2 a group has the controllers that its parent hands down. Each for itself: one that cannot
  * be is missing only when a limit asks for it. */
 static void hand_down(int parent)
@@ -152,7 +173,7 @@ static void hand_down(int parent)
 	for (char *c = strtok_r(text, " \n", &save); c && fd >= 0;
 		c = strtok_r(NULL, " \n", &save)) {
 		char word[64];
-		if (strstr(have, c))
+		if (has_word(have, c))
 			continue;
 		int n = snprintf(word, sizeof(word), "+%s", c);
 		if (write(fd, word, (size_t)n) < 0)
@@ -160,8 +181,30 @@ static void hand_down(int parent)
 	}
 }
 
-/* The path is ours from the hierarchy's top on, component by component. */
-static int make_dir(struct cgroup_dir *d, struct error *err)
+/* Groups above a container's own that we have made: they go with the last container in them. On the
+ * group itself, because containers that share a parent come and go in any order; cgroup_dir.there
+ * knows of those that we were killed making. */
+static const char *const marks[] = {"user.strata", "trusted.strata"};
+
+static void mark(int fd)
+{
+	/* An ordinary user may set the first, where groups can have it: in v2. */
+	for (size_t i = 0; i < ARRAY_SIZE(marks); i++)
+		if (fsetxattr(fd, marks[i], "", 0, 0) == 0)
+			return;
+}
+
+static bool marked(const char *path)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(marks); i++)
+		if (lgetxattr(path, marks[i], NULL, 0) >= 0)
+			return true;
+	return false;
+}
+
+/* The path is ours from the hierarchy's top on, component by component. -EAGAIN: a part of it was
+ * removed meanwhile. */
+static int make_dir_once(struct cgroup_dir *d, struct error *err)
 {
 	bool v2 = !*d->controllers, cpuset = strstr(d->controllers, "cpuset") != NULL;
 	int fd _close_ = -1;
@@ -183,12 +226,19 @@ static int make_dir(struct cgroup_dir *d, struct error *err)
 		bool mount_point = !v2 && fd >= 0 && p - n == d->path + strlen(TOP) + 1;
 		if (v2 && is_v2(TOP))
 			hand_down(fd);
-		if (mkdirat(fd, name, 0755) < 0 && errno != EEXIST) {
+		bool made = mkdirat(fd, name, 0755) == 0;
+		if (!made && errno == ENOENT)
+			return -EAGAIN;
+		if (!made && errno != EEXIST) {
 			int e = errno;
 			d->missing = e == EACCES || e == EPERM || e == EROFS;
 			return d->missing ? 0 : error_errno(err, e, "%s", d->path);
 		}
 		int next = openat(fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (next < 0 && errno == ENOENT)
+			return -EAGAIN;
+		if (next >= 0 && made && p[strspn(p, "/")])
+			mark(next);
 		if (next >= 0 && cpuset && !mount_point)
 			inherit_cpuset(fd, next);
 		close(fd);
@@ -200,18 +250,12 @@ static int make_dir(struct cgroup_dir *d, struct error *err)
 	return 0;
 }
 
-int cgroup_check_free(const struct cgroup *cg, struct error *err)
+static int make_dir(struct cgroup_dir *d, struct error *err)
 {
-	vec_for_each (d, &cg->dirs) {
-		char *path _free_ = xasprintf("%s/cgroup.procs", d->path), first;
-		int fd _close_ = open(path, O_RDONLY | O_CLOEXEC);
-		if (fd < 0 || read(fd, &first, 1) <= 0)
-			continue;
-		error_set(err, EBUSY, "cgroup %s has processes already", d->path);
-		error_remedy(err, "give the container a linux.cgroupsPath of its own");
-		return -EBUSY;
-	}
-	return 0;
+	int r = -EAGAIN;
+	for (int i = 0; i < 100 && r == -EAGAIN; i++)
+		r = make_dir_once(d, err);
+	return r == -EAGAIN ? error_errno(err, ENOENT, "%s", d->path) : r;
 }
 
 int cgroup_make(struct cgroup *cg, bool v2, struct error *err)
@@ -235,6 +279,62 @@ int cgroup_open(struct cgroup *cg, struct error *err)
 			return error_errno(err, errno, "cgroup: %s", d->path);
 	}
 	return 0;
+}
+
+int cgroup_descend(struct cgroup *cg, const char *path, struct error *err)
+{
+	const char *colon = strchr(path, ':'), *below = colon ? colon + 1 : path;
+	bool any = false;
+	if (strcmp(below, "/") && !path_ok(below))
+		return error_set(
+			err, EINVAL, "cgroup \"%s\": not a path below the container's", path);
+	vec_for_each (d, &cg->dirs) {
+		char *list _free_ = xasprintf("%.*s", colon ? (int)(colon - path) : 0, path);
+		bool named = !colon;
+		for (char *save = NULL, *c = strtok_r(list, ",", &save); c;
+			c = strtok_r(NULL, ",", &save))
+			named |= has_word(d->controllers, c);
+		if (d->fd < 0 || !named)
+			continue;
+		below += strspn(below, "/");
+		int fd = openat(d->fd, *below ? below : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		/* Without names: wherever there is such a group. */
+		if (fd < 0 && !colon && errno == ENOENT)
+			continue;
+		if (fd < 0)
+			return error_errno(err, errno, "cgroup %s/%s", d->path, below);
+		close(d->fd);
+		d->fd = fd;
+		any = true;
+	}
+	return any ? 0 : error_set(err, ENOENT, "cgroup \"%s\": the container has none", path);
+}
+
+int cgroup_follow(struct cgroup *cg, pid_t pid, struct error *err)
+{
+	char file[32], text[16384], *save = NULL;
+	snprintf(file, sizeof(file), "/proc/%d/cgroup", (int)pid);
+	ssize_t n = read_text(AT_FDCWD, file, text, sizeof(text));
+	if (n < 0)
+		return error_errno(err, (int)-n, "%s", file);
+	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		char *top _free_ = strncmp(line, "0::/", 4) ? NULL : mounted_at("", cg->v2_only);
+		if (!top)
+			continue;
+		char *path _free_ = xasprintf("%s%s", top, line + 3);
+		vec_for_each (d, &cg->dirs) {
+			size_t own = strlen(d->path);
+			if (*d->controllers || strncmp(path, d->path, own) || path[own] != '/')
+				continue;
+			int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+			if (fd < 0)
+				return error_errno(err, errno, "%s", path);
+			cleanup_close_fd(&d->fd);
+			d->fd = fd;
+			return 0;
+		}
+	}
+	return error_set(err, EBUSY, "the container's cgroup takes no processes");
 }
 
 int cgroup_v2_fd(const struct cgroup *cg)
@@ -271,15 +371,6 @@ int cgroup_enter(const int *fds, int n, struct error *err)
 		if (write(fds[i], "0", 1) < 0)
 			return error_errno(err, errno, "enter the cgroup");
 	return 0;
-}
-
-static bool has_word(const char *list, const char *word)
-{
-	size_t n = strlen(word);
-	for (const char *p = list; (p = strstr(p, word)); p += n)
-		if ((p == list || strchr(", ", p[-1])) && (!p[n] || strchr(", \n", p[n])))
-			return true;
-	return false;
 }
 
 const struct cgroup_dir *cgroup_controller(
@@ -435,6 +526,26 @@ static int add_pids(int parent, const char *name, int fd, void *opaque)
 	return 0;
 }
 
+int cgroup_check_free(const struct cgroup *cg, struct error *err)
+{
+	vec_for_each (d, &cg->dirs) {
+		cgroup_pids pids = {0};
+		int fd _close_ = open(d->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (fd < 0)
+			continue;
+		add_pids(-1, NULL, fd, &pids);
+		walk(fd, add_pids, &pids, 0);
+		bool any = pids.len > 0;
+		vec_done(&pids);
+		if (!any)
+			continue;
+		error_set(err, EBUSY, "cgroup %s has processes already", d->path);
+		error_remedy(err, "give the container a linux.cgroupsPath of its own");
+		return -EBUSY;
+	}
+	return 0;
+}
+
 int cgroup_list(const struct cgroup *cg, cgroup_pids *out, struct error *err)
 {
 	const struct cgroup_dir *best = NULL;
@@ -463,6 +574,11 @@ int cgroup_signal(const struct cgroup *cg, int sig, struct error *err)
 			vec_done(&pids);
 			return r;
 		}
+		/* They make new ones faster than we look: nobody does while frozen. */
+		if (sig == SIGKILL && round > 5 && cgroup_freeze(cg, true, NULL) == 0) {
+			pids.len = 0;
+			cgroup_list(cg, &pids, NULL);
+		}
 		vec_for_each (pid, &pids)
 			kill(*pid, sig);
 		vec_done(&pids);
@@ -478,6 +594,19 @@ int cgroup_signal(const struct cgroup *cg, int sig, struct error *err)
 static int remove_one(int parent, const char *name, int fd, void *opaque)
 {
 	return unlinkat(parent, name, AT_REMOVEDIR) < 0 && errno != ENOENT ? -errno : 0;
+}
+
+/* Empty groups above it that are ours. */
+static void remove_parents(const struct cgroup_dir *d)
+{
+	char *path _free_ = xstrdup(d->path);
+	for (char *end; (end = strrchr(path, '/')) && end > path + strlen(TOP);) {
+		*end = 0;
+		if (strlen(path) <= d->there && !marked(path))
+			return;
+		if (rmdir(path) < 0 && errno != ENOENT)
+			return;
+	}
 }
 
 static int remove_dir(const struct cgroup_dir *d)
@@ -503,6 +632,8 @@ int cgroup_remove(struct cgroup *cg, struct error *err)
 	int r = 0;
 	vec_for_each (d, &cg->dirs) {
 		int one = remove_dir(d);
+		if (one == 0)
+			remove_parents(d);
 		if (one < 0 && r == 0)
 			r = error_errno(err, -one, "remove the cgroup %s", d->path);
 	}

@@ -16,6 +16,7 @@ struct cgroup_dir {
 	char *controllers; /* "cpu,cpuacct", "name=systemd", "" for v2; owned */
 	char *path;	   /* absolute, owned */
 	int fd;		   /* of the directory, -1: not open */
+	size_t there;	   /* bytes of the path of what was there before */
 	bool missing;	   /* we may not make it */
 };
 
@@ -29,14 +30,20 @@ struct cgroup {
 /* Where the directories of `path` will be; nothing is made. A path that begins with "/" counts from
  * the top of each hierarchy that we see, any other from our own group. */
 int cgroup_locate(struct cgroup *cg, const char *path, struct error *err);
-/* -EBUSY when one of them is there already and has processes: they would be the container's, and
- * end with it. */
+/* -EBUSY when one of them is there already and has processes, or a group below it has: they would
+ * be the container's, and end with it. */
 int cgroup_check_free(const struct cgroup *cg, struct error *err);
 /* Makes them with their parents, and opens them: the one of v2, or those of v1. */
 int cgroup_make(struct cgroup *cg, bool v2, struct error *err);
 /* Opens those that are there. */
 int cgroup_open(struct cgroup *cg, struct error *err);
 void cgroup_done(struct cgroup *cg);
+/* From now on a group below is meant: "path", or "cpu,memory:path" in these v1 hierarchies alone.
+ */
+int cgroup_descend(struct cgroup *cg, const char *path, struct error *err);
+/* From now on the v2 group of process pid is meant, which must be below the container's own: where
+ * that hands controllers down, no process may be in it. */
+int cgroup_follow(struct cgroup *cg, pid_t pid, struct error *err);
 
 /* Directory to be born in (clone3's CLONE_INTO_CGROUP), or -1. */
 int cgroup_v2_fd(const struct cgroup *cg);
@@ -68,7 +75,7 @@ int cgroup_list(const struct cgroup *cg, cgroup_pids *out, struct error *err);
 /* Sends sig to all processes, frozen ones too (SIGKILL thaws them). */
 int cgroup_signal(const struct cgroup *cg, int sig, struct error *err);
 /* Removes the directories and those below, waiting up to a few seconds for the last processes to
- * go. */
+ * go; then the parents that cgroup_make() made and nobody uses any more. */
 int cgroup_remove(struct cgroup *cg, struct error *err);
 
 #endif

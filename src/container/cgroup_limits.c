@@ -87,6 +87,13 @@ static int memory_v2(struct target *t, const struct cgroup_dir *d, const struct 
 			v -= r->memory_limit;
 		rc = cgroup_write(d, "memory.swap.max", number_or_max(a, v), t->err);
 	}
+	/* v1 refuses it by itself. */
+	char now[32];
+	if (rc == 0 && r->memory_check && r->memory_limit > 0 &&
+		cgroup_read(d, "memory.current", now, sizeof(now)) > 0 &&
+		r->memory_limit < strtoll(now, NULL, 10))
+		return error_set(t->err, EBUSY, "memory: %lld bytes are less than what is in use",
+			(long long)r->memory_limit);
 	if (rc == 0 && r->memory_limit != SPEC_UNSET)
 		rc = cgroup_write(d, "memory.max", number_or_max(a, r->memory_limit), t->err);
 	return rc;
@@ -286,6 +293,13 @@ static int others(struct target *t, const struct spec_resources *r)
 		snprintf(file1, sizeof(file1), "hugetlb.%.20s.limit_in_bytes", p->key);
 		snprintf(file2, sizeof(file2), "hugetlb.%.20s.max", p->key);
 		rc = put(t, "hugetlb", file1, file2, p->value, p->value);
+		/* Of reservations, where the kernel counts them: they fail early, not by a signal.
+		 */
+		snprintf(file1, sizeof(file1), "hugetlb.%.20s.rsvd.limit_in_bytes", p->key);
+		snprintf(file2, sizeof(file2), "hugetlb.%.20s.rsvd.max", p->key);
+		struct target quiet = {t->cg, NULL};
+		if (rc == 0)
+			put(&quiet, "hugetlb", file1, file2, p->value, p->value);
 	}
 	if (rc == 0)
 		rc = set(t, r->net_class, "net_cls", "net_cls.classid", NULL);

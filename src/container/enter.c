@@ -64,6 +64,8 @@ static int prepare(struct entering *in, struct process_program *program, struct 
 		r = process_terminal(p, in->e->console_socket, &terminal, err);
 	else if (r == 0 && setsid() < 0)
 		r = error_errno(err, errno, "session");
+	if (r == 0 && in->e->new_keyring)
+		r = process_keyring(err);
 	if (r == 0)
 		r = process_prepare(p, err);
 	if (r == 0)
@@ -75,9 +77,13 @@ static _Noreturn void run_new(struct entering *in)
 {
 	struct error err = ERROR_INIT;
 	struct process_program program = PROCESS_PROGRAM_INIT;
+	char text[16] = "";
 	int channel = in->channel;
 	struct process_filter filter = {in->filter, 0, 0, in->agent, NULL};
 	struct stat st;
+	/* As the host numbers us. */
+	ssize_t n = readlinkat(in->proc, "self", text, sizeof(text) - 1);
+	pid_t pid = n > 0 ? atoi(text) : 0;
 	int r = prepare(in, &program, &err);
 	const int keep[] = {in->filter, in->agent, program.translator, channel};
 	close_all_but(3 + in->e->preserve_fds, keep, ARRAY_SIZE(keep));
@@ -89,10 +95,12 @@ static _Noreturn void run_new(struct entering *in)
 		filter.bytes = fstat(filter.fd, &st) == 0 ? (size_t)st.st_size : 0;
 		filter.flags = in->e->seccomp->flags;
 		if (filter.notify_socket >= 0)
-			filter.state = in->e->agent_state(in->e->opaque, in->e->target_pid);
+			filter.state = in->e->agent_state(in->e->opaque, pid);
 	}
 	if (r == 0)
-		r = process_exec(in->e->process, &program, &filter, false, &err);
+		r = process_give_up(in->e->process, &filter, false, &err);
+	if (r == 0)
+		r = process_exec(in->e->process, &program, &err);
 	channel_fail(channel, r, &err);
 	_exit(r == -ENOENT ? 127 : 126);
 }
@@ -140,6 +148,12 @@ static int birth(struct entering *in, int channel, struct error *err)
 		return error_errno(err, errno, "pipe");
 	pid_t between = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
 	int code = errno;
+	if (between < 0 && code == EBUSY && group >= 0 &&
+		cgroup_follow(in->e->cgroup, in->e->target_pid, err) == 0) {
+		args.cgroup = (uint64_t)cgroup_v2_fd(in->e->cgroup);
+		between = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+		code = errno;
+	}
 	if (between == 0) {
 		close(in->channel);
 		in->channel = channel;

@@ -21,6 +21,7 @@ struct enter {
 	struct cgroup *cgroup; /* opened */
 	int console_socket;    /* connected; -1 without a terminal */
 	unsigned preserve_fds;
+	bool new_keyring;
 	char *(*agent_state)(void *opaque, pid_t pid); /* as in launch.h */
 	void *opaque;
 

@@ -72,11 +72,14 @@ int hook_run(const struct spec_hook *hook, const char *state, struct error *err)
 
 int hooks_run(const struct spec *spec, enum hook_kind kind, const char *state, struct error *err)
 {
+	int first = 0;
 	for (size_t i = 0; i < spec->n_hooks[kind]; i++) {
-		int r = hook_run(&spec->hooks[kind][i], state, err);
-		if (r < 0)
-			return error_wrap(
-				err, r, "%s hook %s", names[kind], spec->hooks[kind][i].path);
+		int r = hook_run(&spec->hooks[kind][i], state, first ? NULL : err);
+		if (r >= 0 || first)
+			continue;
+		first = error_wrap(err, r, "%s hook %s", names[kind], spec->hooks[kind][i].path);
+		if (kind < HOOK_POSTSTART)
+			break;
 	}
-	return 0;
+	return first;
 }

@@ -10,7 +10,8 @@
 /* Runs one to its end. A status other than 0, a time-out and a program that cannot be executed are
  * errors; one that does not read its stdin is not. */
 int hook_run(const struct spec_hook *hook, const char *state, struct error *err);
-/* All of a kind, until one fails. */
+/* All of a kind; until one fails, but for poststart and poststop: "the remaining hooks and
+ * lifecycle continue as if the hook had succeeded". The first error. */
 int hooks_run(const struct spec *spec, enum hook_kind kind, const char *state, struct error *err);
 
 #endif

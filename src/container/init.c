@@ -2,7 +2,6 @@
 // The container's first process, until its program takes its place. Whatever fails is told to the
 // runtime over the channel; nothing is printed here.
 #include <fcntl.h>
-#include <linux/keyctl.h>
 #include <net/if.h>
 #include <sched.h>
 #include <signal.h>
@@ -125,6 +124,9 @@ static int enter_groups(void *opaque, struct error *err)
 static int settle(struct launch *l, int channel, struct error *err)
 {
 	int r = join_rest(l, err);
+	/* First: /proc/self belongs to nobody we can be once we are another user. */
+	if (r == 0)
+		r = shift_time(l, err);
 	if (r < 0)
 		return r;
 	/* Still as who we were on the host, who may open the host's device. */
@@ -138,9 +140,7 @@ static int settle(struct launch *l, int channel, struct error *err)
 			/* 0 is not mapped: we stay who we are. */
 		}
 	}
-	r = shift_time(l, err);
-	if (r == 0)
-		r = set_names(l->spec, err);
+	r = set_names(l->spec, err);
 	if (r == 0 && is_new(l, NAMESPACE_NET))
 		r = raise_loopback(err);
 	return r;
@@ -203,12 +203,11 @@ static int build(struct launch *l, int channel, pid_t pid, int *terminal, struct
 static int finish(struct launch *l, int channel, struct process_program *program, struct error *err)
 {
 	const struct spec *s = l->spec;
-	if (l->new_keyring && syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, "strata") < 0 &&
-		errno != ENOSYS && errno != EPERM && errno != EDQUOT)
-		return error_errno(err, errno, "session keyring");
-	if (s->personality_given && personality(s->personality) < 0)
-		return error_errno(err, errno, "personality");
-	int r = process_prepare(s->process, err);
+	int r = l->new_keyring ? process_keyring(err) : 0;
+	if (r == 0 && s->personality_given && personality(s->personality) < 0)
+		r = error_errno(err, errno, "personality");
+	if (r == 0)
+		r = process_prepare(s->process, err);
 	if (r == 0)
 		r = process_find(s->process, program, err);
 	if (r == 0)
@@ -243,8 +242,8 @@ _Noreturn void init_main(struct launch *l, int channel)
 	struct process_program program = PROCESS_PROGRAM_INIT;
 	int terminal = -1;
 	const struct spec *s = l->spec;
-	/* Nobody in a namespace that we join may look into us; and if the runtime dies before it
-	 * has written down that we exist, so do we. */
+	/* If the runtime dies before it has written down that we exist, so do we. (Where it is
+	 * another user who we become, the kernel forgets this, and the channel's end tells us.) */
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	close(l->channel);
 	umask(0);
@@ -252,7 +251,7 @@ _Noreturn void init_main(struct launch *l, int channel)
 	int r = build(l, channel, pid, &terminal, &err);
 	if (r == 0)
 		r = channel_expect(channel, 'X', &err);
-	if (r == 0)
+	if (r == 0 && !l->hidden)
 		r = exposure_end(l->image, l->proc, &err);
 	if (r == 0)
 		r = finish(l, channel, &program, &err);
@@ -274,9 +273,12 @@ _Noreturn void init_main(struct launch *l, int channel)
 	if (r == 0)
 		r = wait_for_start(l, &channel, &err);
 	if (r == 0)
+		r = process_give_up(s->process, &filter, l->tied, &err);
+	/* The hook's program is the image's. */
+	if (r == 0)
 		r = container_hooks(l, HOOK_START_CONTAINER, pid, "created", &err);
 	if (r == 0)
-		r = process_exec(s->process, &program, &filter, l->tied, &err);
+		r = process_exec(s->process, &program, &err);
 	channel_fail(channel, r, &err);
 	_exit(r == -ENOENT ? 127 : 126);
 }

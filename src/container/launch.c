@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -97,48 +98,72 @@ static pid_t clone_init(struct launch *l, int channel, uint64_t extra)
 	return pid;
 }
 
-/* Through a process between, which enters the user namespace and is gone afterwards; the
- * container's process is our child all the same. */
-static int birth_in_user_namespace(struct launch *l, int channel, struct error *err)
+/* In the process between: its answer is the new process's number. */
+static int birth_from_between(struct launch *l, int channel, struct error *err)
+{
+	int user = l->joins[NAMESPACE_USER], r = join_before(l, err);
+	if (r == 0 && user >= 0 && setns(user, CLONE_NEWUSER) < 0)
+		r = error_errno(err, errno, "join the user namespace");
+	if (r == 0)
+		r = join_before(l, err);
+	if (r == 0 && l->hidden) {
+		prctl(PR_SET_DUMPABLE, 0);
+		r = exposure_end(l->image, l->proc, err);
+	}
+	if (r < 0)
+		return r;
+	pid_t pid = clone_init(l, channel, CLONE_PARENT);
+	return pid < 0 ? error_errno(err, errno, "make the container's process") : pid;
+}
+
+/* Through a process between, which enters the user namespace, hides our program, and is gone
+ * afterwards; the container's process is our child all the same. */
+static int birth_between(struct launch *l, int *channel, struct error *err)
 {
 	int pipes[2], status;
-	pid_t pid = -1;
 	if (pipe2(pipes, O_CLOEXEC) < 0)
 		return error_errno(err, errno, "pipe");
 	pid_t between = fork();
+	int code = errno;
 	if (between == 0) {
-		int r = join_before(l, NULL);
-		if (r == 0 && setns(l->joins[NAMESPACE_USER], CLONE_NEWUSER) < 0)
-			r = -errno;
-		if (r == 0)
-			r = join_before(l, NULL);
-		if (r == 0) {
-			pid = clone_init(l, channel, CLONE_PARENT);
-			r = pid < 0 ? -errno : pid;
-		}
+		struct error why = ERROR_INIT;
+		int r = birth_from_between(l, *channel, &why);
+		if (r < 0)
+			channel_fail(*channel, r, &why);
 		ssize_t n = write(pipes[1], &r, sizeof(r));
 		_exit(n < 0);
 	}
 	close(pipes[1]);
-	int r = -EIO;
-	if (between < 0)
-		r = -errno;
-	else if (read(pipes[0], &r, sizeof(r)) != sizeof(r))
-		r = -EIO;
+	int r = between < 0 ? error_errno(err, code, "make a process") : 0;
+	if (r == 0 && read(pipes[0], &l->pid, sizeof(l->pid)) != sizeof(l->pid))
+		l->pid = -1;
 	close(pipes[0]);
 	while (between > 0 && waitpid(between, &status, 0) < 0 && errno == EINTR)
 		;
-	if (r < 0)
-		return error_errno(err, -r, "join the user namespace");
-	l->pid = r;
-	return 0;
+	if (r == 0 && l->pid <= 0) {
+		l->pid = -1;
+		cleanup_close_fd(channel);
+		*channel = -1;
+		r = channel_expect(l->channel, 'R', err);
+	}
+	return r;
 }
 
-static int birth(struct launch *l, int channel, struct error *err)
+static int birth(struct launch *l, int *channel, struct error *err)
 {
 	int own[NAMESPACES], r = 0;
-	if (l->joins[NAMESPACE_USER] >= 0)
-		return birth_in_user_namespace(l, channel, err);
+	/* Others are in the PID namespace already, and see the process from its first moment on.
+	 * An ordinary user may hide nothing before it is in a user namespace, and need not: what
+	 * others could reach is the user's own. */
+	const struct spec_namespace *pids = &l->spec->namespaces[NAMESPACE_PID];
+	l->hidden =
+		(!pids->listed || pids->path) && (geteuid() == 0 || l->joins[NAMESPACE_USER] >= 0);
+	if (l->hidden)
+		r = exposure_fill(l->image, err);
+	if (r < 0)
+		return r;
+	if (l->hidden || l->joins[NAMESPACE_USER] >= 0)
+		return birth_between(l, channel, err);
 	for (int k = 0; k < NAMESPACES; k++)
 		own[k] = -1;
 	static const char *const files[NAMESPACES] = {
@@ -151,7 +176,7 @@ static int birth(struct launch *l, int channel, struct error *err)
 	}
 	r = join_before(l, err);
 	if (r == 0) {
-		l->pid = clone_init(l, channel, 0);
+		l->pid = clone_init(l, *channel, 0);
 		if (l->pid < 0)
 			r = error_errno(err, errno, "make the container's process");
 	}
@@ -227,7 +252,7 @@ static int serve(struct launch *l, struct error *err)
 	if (r == 0)
 		r = channel_tell(l->channel, 'G', err);
 	/* While it enters its tree. */
-	if (r == 0)
+	if (r == 0 && !l->hidden)
 		r = exposure_fill(l->image, err);
 	if (r == 0)
 		r = channel_tell(l->channel, 'X', err);
@@ -245,15 +270,15 @@ int launch_create(struct launch *l, struct error *err)
 		l->joins[k] = -1;
 		l->joined_before[k] = false;
 	}
-	l->open_inside = false;
+	l->open_inside = l->hidden = false;
 	int r = open_all(l, err);
 	if (r == 0)
 		r = channel_pair(pair, err);
 	if (r < 0)
 		return r;
 	l->channel = pair[0];
-	r = birth(l, pair[1], err);
-	close(pair[1]);
+	r = birth(l, &pair[1], err);
+	cleanup_close_fd(&pair[1]);
 	if (r == 0)
 		r = serve(l, err);
 	if (r < 0 && l->pid > 0) {

@@ -50,6 +50,7 @@ struct launch {
 	int filter;			/* memory file of the seccomp program, -1: none */
 	int agent;			/* connected to the seccomp agent, -1: none */
 	int joins[NAMESPACES];		/* namespaces of others, -1: none */
+	bool hidden;			/* the program is hidden before the process is born */
 	bool grouped;			/* the process is in its control groups */
 	bool joined_before[NAMESPACES]; /* by the process that clones */
 };

@@ -6,6 +6,8 @@
 #include <limits.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
+#include <linux/keyctl.h>
+#include <linux/magic.h>
 #include <linux/seccomp.h>
 #include <signal.h>
 #include <stdio.h>
@@ -16,6 +18,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "container/channel.h"
@@ -67,13 +70,25 @@ int process_prepare(const struct spec_process *p, struct error *err)
 	return r < 0 ? r : set_limits(p, err);
 }
 
+int process_keyring(struct error *err)
+{
+	if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) < 0 && errno != ENOSYS &&
+		errno != EPERM && errno != EDQUOT)
+		return error_errno(err, errno, "session keyring");
+	return 0;
+}
+
 int process_terminal(
 	const struct spec_process *p, int console_socket, int *terminal, struct error *err)
 {
 	int master _close_ = open("/dev/pts/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC | O_NOFOLLOW);
 	unsigned number, unlock = 0;
-	if (master < 0)
+	struct statfs fs;
+	if (master < 0 || fstatfs(master, &fs) < 0)
 		return error_errno(err, errno, "terminal: /dev/pts/ptmx");
+	/* What an image has there is none: CVE-2025-52565. */
+	if (fs.f_type != DEVPTS_SUPER_MAGIC)
+		return error_set(err, EINVAL, "terminal: /dev/pts is not of type devpts");
 	if (ioctl(master, TIOCSPTLCK, &unlock) < 0 || ioctl(master, TIOCGPTN, &number) < 0)
 		return error_errno(err, errno, "terminal");
 	/* The other side through the descriptor: no path that the image could have replaced. */
@@ -111,6 +126,7 @@ int process_find(const struct spec_process *p, struct process_program *out, stru
 	const char *name = p->args[0],
 		   *list = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 	struct stat st;
+	out->env = process_environment(p);
 	for (const char **e = p->env; *e; e++)
 		if (!strncmp(*e, "PATH=", 5))
 			list = *e + 5;
@@ -215,6 +231,9 @@ static int load_filter(const struct process_filter *f, struct error *err)
 	void *code = mmap(NULL, f->bytes, PROT_READ, MAP_PRIVATE, f->fd, 0);
 	if (code == MAP_FAILED)
 		return error_errno(err, errno, "seccomp filter");
+	if (f->bytes / sizeof(struct sock_filter) > BPF_MAXINSNS)
+		return error_set(err, E2BIG, "seccomp filter: %zu instructions, more than %d",
+			f->bytes / sizeof(struct sock_filter), BPF_MAXINSNS);
 	struct sock_fprog program = {(unsigned short)(f->bytes / sizeof(struct sock_filter)), code};
 	unsigned flags = f->flags;
 	if (f->notify_socket >= 0)
@@ -240,8 +259,8 @@ static void default_signals(void)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-int process_exec(const struct spec_process *p, const struct process_program *program,
-	const struct process_filter *filter, bool tied, struct error *err)
+int process_give_up(const struct spec_process *p, const struct process_filter *filter, bool tied,
+	struct error *err)
 {
 	/* A filter without no_new_privs takes CAP_SYS_ADMIN, so that one stays until then. It
 	 * would not outlive execve(), which computes the sets anew from bounding, inheritable and
@@ -293,9 +312,16 @@ int process_exec(const struct spec_process *p, const struct process_program *pro
 	/* The filter may deny it; execve() does the same. */
 	if (extra)
 		capset_both(want[CAPS_EFFECTIVE], want[CAPS_PERMITTED], want[CAPS_INHERITABLE]);
+	return 0;
+}
+
+int process_exec(
+	const struct spec_process *p, const struct process_program *program, struct error *err)
+{
 	if (program->translator >= 0)
-		return foreign_exec(program->translator, program->path, p->args, p->env, err);
-	execve(program->path, (char *const *)(uintptr_t)p->args, (char *const *)(uintptr_t)p->env);
+		return foreign_exec(program->translator, program->path, p->args,
+			(const char *const *)program->env, err);
+	execve(program->path, (char *const *)(uintptr_t)p->args, program->env);
 	return error_errno(err, errno, "exec %s", program->path);
 }
 

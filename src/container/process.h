@@ -10,6 +10,10 @@
 
 /* Session, terminal, resource limits, scheduling, I/O priority. */
 int process_prepare(const struct spec_process *p, struct error *err);
+/* A session keyring that is nobody else's: the caller's would lead to the keys of the host's
+ * session, and one with a name to those of other containers. Best effort: without keys in the
+ * kernel, or room for them, there is none. */
+int process_keyring(struct error *err);
 /* Opens a pseudo-terminal in the container's /dev/pts, makes it ours and stdin, stdout, stderr, and
  * sends its other side through console_socket. *terminal: a descriptor of our side, the caller's.
  */
@@ -18,12 +22,16 @@ int process_terminal(
 /* What a process executes. */
 struct process_program {
 	char *path;	/* in the container: absolute, or relative to its working directory */
+	char **env;	/* ends with NULL */
 	int translator; /* foreign.h: descriptor of the program that runs it, -1: none */
 };
 #define PROCESS_PROGRAM_INIT ((struct process_program){.translator = -1})
 
-/* The program's path, found along the container's PATH; the caller's. -ENOENT when there is none.
- */
+/* environment.c: p->env, with HOME from the container's /etc/passwd where it has none. The
+ * caller's; the strings too. */
+char **process_environment(const struct spec_process *p);
+/* The program's path, found along the container's PATH, and its environment; the caller's. -ENOENT
+ * when there is none. */
 int process_find(const struct spec_process *p, struct process_program *out, struct error *err);
 /* The profile that the next execve() changes to. proc: the host's or the container's /proc. */
 int process_label(const struct spec_process *p, int proc, struct error *err);
@@ -45,10 +53,13 @@ int process_oom_score(const struct spec_process *p, int proc, pid_t pid, struct 
 /* Closes every descriptor from `from` on but those in keep (-1 is none). */
 void close_all_but(unsigned from, const int *keep, size_t n);
 
-/* From here on everything is given up, in this order: bounding set, groups, user, capabilities,
- * what seccomp denies; then the program takes our place. tied: it dies with our parent, as far as
- * the kernel lets that last (prctl(2), PR_SET_PDEATHSIG). Returns only on failure. */
-int process_exec(const struct spec_process *p, const struct process_program *program,
-	const struct process_filter *filter, bool tied, struct error *err);
+/* Everything is given up, in this order: bounding set, groups, user, capabilities, what seccomp
+ * denies. What runs after it, a hook of the image too, has the rights of the program. tied: it dies
+ * with our parent, as far as the kernel lets that last (prctl(2), PR_SET_PDEATHSIG). */
+int process_give_up(const struct spec_process *p, const struct process_filter *filter, bool tied,
+	struct error *err);
+/* The program takes our place. Returns only on failure. */
+int process_exec(
+	const struct spec_process *p, const struct process_program *program, struct error *err);
 
 #endif

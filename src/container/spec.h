@@ -132,6 +132,7 @@ struct spec_resources {
 	int64_t memory_limit, memory_reservation, memory_swap, memory_kernel, memory_kernel_tcp,
 		memory_swappiness;
 	int64_t memory_no_oom_killer, memory_use_hierarchy;
+	bool memory_check; /* a limit below what is in use is refused */
 	int64_t cpu_shares, cpu_quota, cpu_burst, cpu_period, cpu_rt_runtime, cpu_rt_period,
 		cpu_idle;
 	const char *cpus, *mems;

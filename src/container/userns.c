@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -103,13 +104,18 @@ int userns_write_maps(pid_t pid, const struct spec_id_maps *uids, const struct s
 int userns_make(const struct spec_id_maps *uids, const struct spec_id_maps *gids, struct error *err)
 {
 	struct clone_args args = {.flags = CLONE_NEWUSER, .exit_signal = SIGCHLD};
+	pid_t parent = getpid();
 	pid_t pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
 	char path[64];
 	if (pid < 0)
 		return error_errno(err, errno, "make a user namespace");
-	if (pid == 0)
-		for (;;)
+	if (pid == 0) {
+		/* Not longer than we do. */
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		while (getppid() == parent)
 			pause();
+		_exit(0);
+	}
 	int r = userns_write_maps(pid, uids, gids, err);
 	snprintf(path, sizeof(path), "/proc/%d/ns/user", (int)pid);
 	if (r == 0 && (r = open(path, O_RDONLY | O_CLOEXEC)) < 0)
