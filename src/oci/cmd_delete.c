@@ -10,7 +10,7 @@ static int run(
 {
 	const struct values *v = values;
 	struct state s CLEANUP(state_done) = STATE_INIT;
-	int r = state_open(&s, g->root, operands[0], true, err);
+	int r = state_open(&s, g->root, operands[0], STATE_LOCK, err);
 	if (r == -ENOENT && v->force) {
 		error_done(err);
 		return 0;

@@ -116,7 +116,7 @@ static int run(
 	if (!ms)
 		return error_set(
 			err, EINVAL, "--interval %s: a time is 5s, 500ms or 1m", v->interval);
-	int r = state_open(&s, g->root, operands[0], false, err);
+	int r = state_open(&s, g->root, operands[0], STATE_READ, err);
 	if (r == 0)
 		r = cgroup_open(&s.cgroup, err);
 	if (r < 0)

@@ -11,7 +11,7 @@
 #include "os/file.h"
 
 struct values {
-	const char *process, *pid_file, *console_socket, *cwd, *user, *apparmor, *selinux;
+	const char *process, *pid_file, *console_socket, *cwd, *user, *apparmor, *selinux, *cgroup;
 	unsigned preserve_fds;
 	bool detach, tty, no_new_privileges;
 	struct strings env, caps;
@@ -32,6 +32,25 @@ static int read_process(
 		r = config_parse_process(
 			text.data ? text.data : "", text.len, v->process, a, p, err);
 	return r;
+}
+
+/* What confines the container confines a process that says nothing of it. */
+static void confine(struct spec_process *p, const struct spec_process *own)
+{
+	if (!p->caps_given)
+		memcpy(p->caps, own->caps, sizeof(p->caps));
+	if (!p->apparmor)
+		p->apparmor = own->apparmor;
+	if (!p->selinux)
+		p->selinux = own->selinux;
+	if (!p->n_rlimits) {
+		p->rlimits = own->rlimits;
+		p->n_rlimits = own->n_rlimits;
+	}
+	if (!p->oom_given) {
+		p->oom_given = own->oom_given;
+		p->oom_score_adj = own->oom_score_adj;
+	}
 }
 
 /* UID[:GID] */
@@ -94,7 +113,7 @@ static int make_process(const struct values *v, struct state *s, char **command,
 
 static char *agent_state(void *opaque, pid_t pid)
 {
-	return state_agent_json(opaque, pid);
+	return state_agent_json(opaque, pid, "running");
 }
 
 static int check_running(const struct state *s, struct error *err)
@@ -137,7 +156,7 @@ static int run(
 	if (r == 0 && !v->process && !operands[1])
 		r = error_set(err, EINVAL, "exec: a command or --process is needed");
 	if (r == 0)
-		r = state_open(&s, g->root, operands[0], false, err);
+		r = state_open(&s, g->root, operands[0], STATE_READ, err);
 	if (r == 0)
 		r = cgroup_open(&s.cgroup, err);
 	if (r == 0)
@@ -147,8 +166,11 @@ static int run(
 	if (r == 0)
 		r = v->process ? read_process(v, &s.arena, &p, err)
 			       : make_process(v, &s, operands + 1, &p, err);
+	if (r == 0 && v->cgroup)
+		r = cgroup_descend(&s.cgroup, v->cgroup, err);
 	if (r < 0)
 		return r;
+	confine(p, s.spec->process);
 	p->terminal |= v->tty;
 	bool own = p->terminal && !v->console_socket;
 	if (own && v->detach)
@@ -165,6 +187,7 @@ static int run(
 		.cgroup = &s.cgroup,
 		.console_socket = f.theirs,
 		.preserve_fds = v->preserve_fds,
+		.new_keyring = s.keyring,
 		.agent_state = agent_state,
 		.opaque = &s,
 		.channel = -1};
@@ -174,6 +197,8 @@ static int run(
 		e.console_socket = console;
 		r = MIN(console, 0);
 	}
+	if (r == 0 && e.target < 0)
+		r = error_set(err, ESRCH, "container \"%s\" is stopped, not running", s.id);
 	if (r == 0)
 		r = start(&e, v, &f, own, status, err);
 	cleanup_close_fd(&e.target);
@@ -199,6 +224,8 @@ static const struct option options[] = {
 	ROW("env", 'e', OPTION_LIST, env, "NAME=VALUE", "one more variable"),
 	ROW("user", 'u', OPTION_STRING, user, "UID[:GID]", "who it is"),
 	ROW("cap", 'c', OPTION_LIST, caps, "CAP_NAME", "one more capability"),
+	ROW("cgroup", 0, OPTION_STRING, cgroup, "[CONTROLLER,...:]PATH",
+		"in this group below the container's"),
 	ROW("no-new-privs", 0, OPTION_FLAG, no_new_privileges, NULL, "execve gives no rights"),
 	ROW("apparmor", 0, OPTION_STRING, apparmor, "PROFILE", "its AppArmor profile"),
 	ROW("process-label", 0, OPTION_STRING, selinux, "LABEL", "its SELinux label"),

@@ -18,13 +18,15 @@ static int run(
 	if (!sig)
 		return error_set(err, EINVAL, "there is no signal \"%s\"", operands[1]);
 	/* No lock: a signal must reach a container that somebody else is busy with. */
-	int r = state_open(&s, g->root, operands[0], false, err);
+	int r = state_open(&s, g->root, operands[0], STATE_READ, err);
 	if (r < 0)
 		return r;
 	cgroup_open(&s.cgroup, NULL);
 	/* Also after its first process has ended. */
-	if (v->all)
-		return cgroup_signal(&s.cgroup, sig, err);
+	if (v->all && (r = cgroup_signal(&s.cgroup, sig, err)) != -ENOTSUP)
+		return r;
+	/* Without a group of its own: its PID namespace ends with its first process. */
+	error_done(err);
 	int fd _close_ = state_pidfd(&s);
 	if (fd < 0 || syscall(SYS_pidfd_send_signal, fd, sig, NULL, 0) < 0)
 		return error_set(err, ESRCH, "container \"%s\" is %s: container not running", s.id,

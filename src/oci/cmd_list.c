@@ -33,7 +33,7 @@ static int run(
 	for (size_t i = 0; i < n; i++) {
 		struct state s CLEANUP(state_done) = STATE_INIT;
 		/* One that is removed meanwhile is not there. */
-		if (state_open(&s, g->root, ids[i], false, NULL) == 0) {
+		if (state_open(&s, g->root, ids[i], STATE_READ, NULL) == 0) {
 			cgroup_open(&s.cgroup, NULL);
 			enum status is = state_status(&s);
 			if (json)

@@ -4,7 +4,7 @@
 static int freeze(const struct global *g, const char *id, bool frozen, struct error *err)
 {
 	struct state s CLEANUP(state_done) = STATE_INIT;
-	int r = state_open(&s, g->root, id, true, err);
+	int r = state_open(&s, g->root, id, STATE_LOCK, err);
 	if (r == 0)
 		r = cgroup_open(&s.cgroup, err);
 	if (r < 0)

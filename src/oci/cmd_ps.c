@@ -16,7 +16,7 @@ static int run(
 	bool json = v->format && !strcmp(v->format, "json");
 	if (v->format && !json && strcmp(v->format, "table"))
 		return error_set(err, EINVAL, "--format is table or json");
-	int r = state_open(&s, g->root, operands[0], false, err);
+	int r = state_open(&s, g->root, operands[0], STATE_READ, err);
 	if (r == 0)
 		r = cgroup_open(&s.cgroup, err);
 	if (r == 0)

@@ -46,9 +46,11 @@ static int run(
 			cleanup_close_fd(&f.ours), f.ours = -1;
 		else if (attach && v->o.console_socket)
 			f.ours = -1;
+		/* Meanwhile others pause it, change its limits, remove it. */
+		state_unlock(&c.state);
 		if (attach)
 			r = foreground_wait(&f, c.launch.pid, status, err);
-		if (attach && !v->keep && r == 0)
+		if (attach && !v->keep && r == 0 && state_relock(&c.state, NULL) == 0)
 			r = container_delete(&c.state, true, err);
 	}
 	c.launch.console_socket = f.theirs >= 0 ? -1 : c.launch.console_socket;

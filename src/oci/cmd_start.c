@@ -6,9 +6,11 @@ static int run(
 	const struct global *g, const void *values, char **operands, int *status, struct error *err)
 {
 	struct state s CLEANUP(state_done) = STATE_INIT;
-	int r = state_open(&s, g->root, operands[0], true, err);
+	int r = state_open(&s, g->root, operands[0], STATE_LOCK, err);
 	if (r < 0)
 		return r;
+	/* One that is paused could not answer. */
+	cgroup_open(&s.cgroup, NULL);
 	enum status is = state_status(&s);
 	if (is != STATUS_CREATED)
 		return error_set(

@@ -5,7 +5,7 @@ static int run(
 	const struct global *g, const void *values, char **operands, int *status, struct error *err)
 {
 	struct state s CLEANUP(state_done) = STATE_INIT;
-	int r = state_open(&s, g->root, operands[0], false, err);
+	int r = state_open(&s, g->root, operands[0], STATE_READ, err);
 	if (r < 0)
 		return r;
 	cgroup_open(&s.cgroup, NULL);

@@ -30,7 +30,7 @@ static int run(
 	struct state s CLEANUP(state_done) = STATE_INIT;
 	struct strbuf text _strbuf_ = STRBUF_INIT;
 	struct spec_resources res;
-	int r = state_open(&s, g->root, operands[0], true, err);
+	int r = state_open(&s, g->root, operands[0], STATE_LOCK, err);
 	if (r == 0)
 		r = cgroup_open(&s.cgroup, err);
 	if (r == 0 && state_status(&s) == STATUS_STOPPED)

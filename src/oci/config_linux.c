@@ -211,6 +211,13 @@ static void read_unified(struct reader *r, const struct node *resources, struct 
 			bad(r, &n, "\"%s\" is no page size", out->hugepages.items[i].key);
 }
 
+/* 0 is what callers send for "not given". */
+static int64_t unless_zero(struct reader *r, const struct node *parent, const char *key)
+{
+	int64_t v = get_int(r, parent, key);
+	return v ? v : SPEC_UNSET;
+}
+
 void config_resources(struct reader *r, const struct node *resources, struct spec_resources *out)
 {
 	spec_resources_init(out);
@@ -219,11 +226,12 @@ void config_resources(struct reader *r, const struct node *resources, struct spe
 	struct node memory = member(resources, "memory"), cpu = member(resources, "cpu"),
 		    pids = member(resources, "pids"), network = member(resources, "network");
 	if (is_object(r, &memory)) {
-		out->memory_limit = get_int(r, &memory, "limit");
-		out->memory_reservation = get_int(r, &memory, "reservation");
-		out->memory_swap = get_int(r, &memory, "swap");
-		out->memory_kernel = get_int(r, &memory, "kernel");
-		out->memory_kernel_tcp = get_int(r, &memory, "kernelTCP");
+		out->memory_limit = unless_zero(r, &memory, "limit");
+		out->memory_reservation = unless_zero(r, &memory, "reservation");
+		out->memory_swap = unless_zero(r, &memory, "swap");
+		out->memory_kernel = unless_zero(r, &memory, "kernel");
+		out->memory_kernel_tcp = unless_zero(r, &memory, "kernelTCP");
+		out->memory_check = get_bool(r, &memory, "checkBeforeUpdate");
 		out->memory_swappiness = get_number(r, &memory, "swappiness", SPEC_UNSET, 0, 100);
 		out->memory_no_oom_killer = tristate(r, &memory, "disableOOMKiller");
 		out->memory_use_hierarchy = tristate(r, &memory, "useHierarchy");

@@ -58,7 +58,7 @@ static char *hook_state(void *opaque, pid_t pid, const char *status)
 
 static char *agent_state(void *opaque, pid_t pid)
 {
-	return state_agent_json(opaque, pid);
+	return state_agent_json(opaque, pid, "creating");
 }
 
 static int born(void *opaque, pid_t pid, struct error *err)
@@ -178,10 +178,8 @@ static int take_name(struct state *s, const char *root, const char *id, struct e
 	if (r != -EEXIST)
 		return r;
 	struct state old CLEANUP(state_done) = STATE_INIT;
-	if (state_open(&old, root, id, false, NULL) < 0 || old.pid ||
-		state_status(&old) != STATUS_STOPPED)
-		return r;
-	if (container_delete(&old, true, NULL) < 0)
+	if (state_open(&old, root, id, STATE_TRY, NULL) < 0 || old.pid ||
+		container_delete(&old, true, NULL) < 0)
 		return r;
 	state_done(s);
 	error_done(err);
@@ -193,6 +191,7 @@ static int create(struct container *c, const struct create_options *o, int conso
 {
 	struct state *s = &c->state;
 	struct launch *l = &c->launch;
+	s->keyring = !o->no_new_keyring;
 	int r = read_bundle(c, o->bundle, err);
 	if (r == 0)
 		r = check_options(c, o, console, err);
@@ -206,7 +205,7 @@ static int create(struct container *c, const struct create_options *o, int conso
 	l->filter_cache = s->spec->seccomp ? state_filter_cache(s) : -1;
 	l->preserve_fds = o->preserve_fds;
 	l->no_pivot = o->no_pivot;
-	l->new_keyring = !o->no_new_keyring;
+	l->new_keyring = s->keyring;
 	l->tied = o->tied;
 	l->state = hook_state;
 	l->agent_state = agent_state;

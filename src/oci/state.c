@@ -54,8 +54,59 @@ static int open_root(struct state *s, const char *root, bool make, struct error 
 	int r = make ? dir_make_all(root, err) : 0;
 	if (r < 0)
 		return r;
+	struct stat st;
 	s->root = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return s->root < 0 ? error_errno(err, errno, "%s", root) : 0;
+	if (s->root < 0 || fstat(s->root, &st) < 0)
+		return error_errno(err, errno, "%s", root);
+	if ((st.st_uid != geteuid() && st.st_uid != 0) || (st.st_mode & 022)) {
+		error_set(err, EPERM, "%s: others may write there: Operation not permitted", root);
+		error_remedy(err, "--root must be a directory of your own");
+		return -EPERM;
+	}
+	return 0;
+}
+
+/* Whether the name still leads to the directory that we have open. Who holds its lock when it does
+ * is the only one who may take the name away. */
+static bool is_current(const struct state *s, const char *id)
+{
+	struct stat ours, there;
+	return fstat(s->dir, &ours) == 0 &&
+	       fstatat(s->root, id, &there, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       ours.st_ino == there.st_ino && ours.st_dev == there.st_dev;
+}
+
+/* Opens ROOT/ID and locks it as asked: -errno; -ESTALE when it was removed while we waited. */
+static int open_locked(struct state *s, const char *id, enum state_lock lock)
+{
+	s->dir = openat(s->root, id, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	if (s->dir < 0)
+		return -errno;
+	if (lock == STATE_READ)
+		return 0;
+	while (flock(s->dir, lock == STATE_TRY ? LOCK_EX | LOCK_NB : LOCK_EX) < 0)
+		if (errno != EINTR)
+			return errno == EWOULDBLOCK ? -EBUSY : -errno;
+	if (is_current(s, id))
+		return 0;
+	cleanup_close_fd(&s->dir);
+	s->dir = -1;
+	return -ESTALE;
+}
+
+/* A directory that nobody has begun to use. Until we have its lock it looks like what a killed
+ * `create` leaves, and somebody may remove it, or take it for his own. */
+static int make_dir(struct state *s, const char *id)
+{
+	int r;
+	do {
+		if (mkdirat(s->root, id, 0700) < 0)
+			return -errno;
+		r = open_locked(s, id, STATE_LOCK);
+	} while (r == -ENOENT || r == -ESTALE);
+	if (r == 0 && faccessat(s->dir, "config.json", F_OK, 0) == 0)
+		r = -EEXIST;
+	return r;
 }
 
 int state_new(struct state *s, const char *root, const char *id, struct error *err)
@@ -65,14 +116,12 @@ int state_new(struct state *s, const char *root, const char *id, struct error *e
 		r = open_root(s, root, true, err);
 	if (r < 0)
 		return r;
-	if (mkdirat(s->root, id, 0700) < 0)
-		return errno == EEXIST
-			       ? error_set(err, EEXIST, "container \"%s\" already exists", id)
-			       : error_errno(err, errno, "%s/%s", root, id);
+	r = make_dir(s, id);
+	if (r == -EEXIST)
+		return error_set(err, EEXIST, "container \"%s\" already exists", id);
+	if (r < 0)
+		return error_errno(err, -r, "%s/%s", root, id);
 	s->id = xstrdup(id);
-	s->dir = openat(s->root, id, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-	if (s->dir < 0 || flock(s->dir, LOCK_EX) < 0)
-		return error_errno(err, errno, "%s/%s", root, id);
 	struct timespec now;
 	struct tm tm;
 	char text[64];
@@ -108,11 +157,13 @@ int state_save(struct state *s, struct error *err)
 	json_t *groups = json_object();
 	vec_for_each (d, &s->cgroup.dirs)
 		if (!d->missing)
-			json_object_set_new(groups, d->controllers, json_string(d->path));
-	json_t *json _json_ = json_pack("{s:i, s:s, s:s, s:s, s:s, s:i, s:i, s:I, s:b, s:o}",
-		"format", 1, "id", s->id, "bundle", s->bundle, "rootfs", s->rootfs, "created",
+			json_object_set_new(groups, d->controllers,
+				json_pack("[s, I]", d->path, (json_int_t)d->there));
+	json_t *json _json_ = json_pack("{s:i, s:s, s:s, s:s, s:s, s:i, s:i, s:I, s:b, s:b, s:o}",
+		"format", 2, "id", s->id, "bundle", s->bundle, "rootfs", s->rootfs, "created",
 		s->created, "owner", (int)s->owner, "pid", (int)s->pid, "startTime",
-		(json_int_t)s->start_time, "cgroupV2", s->cgroup.v2_only, "cgroups", groups);
+		(json_int_t)s->start_time, "keyring", s->keyring, "cgroupV2", s->cgroup.v2_only,
+		"cgroups", groups);
 	if (json && s->network_pid)
 		json_object_set_new(json, "network",
 			json_pack("{s:i, s:I}", "pid", (int)s->network_pid, "startTime",
@@ -147,16 +198,17 @@ static int load(struct state *s, struct error *err)
 		r < 0 ? NULL
 		      : json_load_text(text.data ? text.data : "", text.len, "state.json", err);
 	const char *bundle, *rootfs, *created, *key;
-	int format, owner, pid, v2, network_pid = 0;
+	int format, owner, pid, v2, keyring = true, network_pid = 0;
 	json_int_t start, network_start = 0;
 	json_t *groups, *value;
 	if (!json)
 		return r < 0 ? r : -EBADMSG;
-	if (json_unpack(json, "{s:i, s:s, s:s, s:s, s:i, s:i, s:I, s:b, s:o, s?{s:i, s:I}}",
+	if (json_unpack(json, "{s:i, s:s, s:s, s:s, s:i, s:i, s:I, s:b, s:b, s:o, s?{s:i, s:I}}",
 		    "format", &format, "bundle", &bundle, "rootfs", &rootfs, "created", &created,
-		    "owner", &owner, "pid", &pid, "startTime", &start, "cgroupV2", &v2, "cgroups",
-		    &groups, "network", "pid", &network_pid, "startTime", &network_start) < 0 ||
-		format != 1)
+		    "owner", &owner, "pid", &pid, "startTime", &start, "keyring", &keyring,
+		    "cgroupV2", &v2, "cgroups", &groups, "network", "pid", &network_pid,
+		    "startTime", &network_start) < 0 ||
+		format != 2)
 		return error_set(err, EBADMSG, "state.json: not one of ours");
 	s->bundle = xstrdup(bundle);
 	s->rootfs = xstrdup(rootfs);
@@ -166,33 +218,73 @@ static int load(struct state *s, struct error *err)
 	s->start_time = (unsigned long long)start;
 	s->network_pid = network_pid;
 	s->network_start_time = (unsigned long long)network_start;
+	s->keyring = keyring;
 	s->cgroup.v2_only = v2;
 	json_object_foreach(groups, key, value)
 	{
-		if (json_is_string(value))
-			vec_push(&s->cgroup.dirs,
-				((struct cgroup_dir){xstrdup(key),
-					xstrdup(json_string_value(value)), -1, false}));
+		const char *path;
+		json_int_t there;
+		if (json_unpack(value, "[s, I]", &path, &there) == 0)
+			vec_push(&s->cgroup.dirs, ((struct cgroup_dir){.controllers = xstrdup(key),
+							  .path = xstrdup(path),
+							  .there = (size_t)there,
+							  .fd = -1}));
 	}
 	return 0;
 }
 
-int state_open(struct state *s, const char *root, const char *id, bool lock, struct error *err)
+static void unload(struct state *s)
+{
+	free(s->bundle);
+	free(s->rootfs);
+	free(s->created);
+	s->bundle = s->rootfs = s->created = NULL;
+	cgroup_done(&s->cgroup);
+	s->cgroup = CGROUP_INIT;
+}
+
+int state_open(
+	struct state *s, const char *root, const char *id, enum state_lock lock, struct error *err)
 {
 	int r = state_check_id(id, err);
+	if (r == 0 && (r = open_root(s, root, false, err)) < 0 && r != -ENOENT)
+		return r;
+	if (r == -EINVAL)
+		return r;
 	if (r == 0)
-		r = open_root(s, root, false, NULL);
-	if (r < 0 && r != -ENOENT)
-		return error_errno(err, -r, "%s", root);
-	if (r == 0)
-		s->dir = openat(s->root, id, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-	if (s->dir < 0 && errno == ENOENT)
+		while ((r = open_locked(s, id, lock)) == -ESTALE)
+			;
+	if (r == -ENOENT)
 		return error_set(err, ENOENT, "container \"%s\" does not exist", id);
-	if (s->dir < 0 || (lock && flock(s->dir, LOCK_EX) < 0))
-		return error_errno(err, errno, "%s/%s", root, id);
+	if (r < 0)
+		return error_errno(err, -r, "%s/%s", root, id);
 	s->id = xstrdup(id);
 	r = load(s, err);
+	if (r == 0 && !s->pid && lock == STATE_READ) {
+		/* Somebody makes it, or was killed doing so, or has done it just now. */
+		s->busy = flock(s->dir, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK;
+		if (!s->busy) {
+			flock(s->dir, LOCK_UN);
+			unload(s);
+			r = load(s, err);
+		}
+	}
 	return r < 0 ? error_wrap(err, r, "container \"%s\"", id) : 0;
+}
+
+void state_unlock(struct state *s)
+{
+	flock(s->dir, LOCK_UN);
+}
+
+int state_relock(struct state *s, struct error *err)
+{
+	while (flock(s->dir, LOCK_EX) < 0)
+		if (errno != EINTR)
+			return error_errno(err, errno, "lock");
+	return is_current(s, s->id)
+		       ? 0
+		       : error_set(err, ENOENT, "container \"%s\" does not exist", s->id);
 }
 
 int state_config(struct state *s, struct error *err)
@@ -211,16 +303,32 @@ static bool alive(const struct state *s)
 	return t && t == s->start_time;
 }
 
+/* Through /proc: a socket's own path may have 107 bytes only. */
+static int socket_at(const struct state *s, struct sockaddr_un *a, int flags)
+{
+	*a = (struct sockaddr_un){.sun_family = AF_UNIX};
+	snprintf(a->sun_path, sizeof(a->sun_path), "/proc/self/fd/%d/" SOCKET, s->dir);
+	return socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | flags, 0);
+}
+
+/* start.sock stays when `start` is killed after it has said so: what counts is who listens. One who
+ * says nothing the process does not mind. */
+static bool waits_for_start(const struct state *s)
+{
+	struct sockaddr_un a;
+	if (faccessat(s->dir, SOCKET, F_OK, 0) < 0)
+		return false;
+	int fd _close_ = socket_at(s, &a, SOCK_NONBLOCK);
+	return connect(fd, (struct sockaddr *)&a, sizeof(a)) == 0 || errno == EAGAIN;
+}
+
 enum status state_status(const struct state *s)
 {
-	if (!alive(s)) {
-		/* Somebody holds the lock and has not written down a process yet. */
-		bool busy = !s->pid && flock(s->dir, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK;
-		return busy ? STATUS_CREATING : STATUS_STOPPED;
-	}
-	if (faccessat(s->dir, SOCKET, F_OK, 0) == 0)
-		return STATUS_CREATED;
-	return cgroup_frozen(&s->cgroup) ? STATUS_PAUSED : STATUS_RUNNING;
+	if (!alive(s))
+		return s->busy ? STATUS_CREATING : STATUS_STOPPED;
+	if (cgroup_frozen(&s->cgroup))
+		return STATUS_PAUSED;
+	return waits_for_start(s) ? STATUS_CREATED : STATUS_RUNNING;
 }
 
 int state_pidfd(const struct state *s)
@@ -259,12 +367,12 @@ char *state_json(const struct state *s, pid_t pid, const char *status, bool pret
 }
 
 /* containerProcessState of the specification: config-linux.md, "The Container Process State". */
-char *state_agent_json(const struct state *s, pid_t pid)
+char *state_agent_json(const struct state *s, pid_t pid, const char *status)
 {
 	const char *metadata = s->spec->seccomp->listener_metadata;
 	json_t *o _json_ = json_pack("{s:s, s:[s], s:i, s:s, s:o}", "ociVersion", "1.2.0", "fds",
 		"seccompFd", "pid", (int)pid, "metadata", metadata ? metadata : "", "state",
-		state_object(s, pid, "creating"));
+		state_object(s, s->pid > 0 ? s->pid : pid, status));
 	return json_dumps(o, JSON_COMPACT);
 }
 
@@ -277,21 +385,15 @@ int state_filter_cache(const struct state *s)
 
 int state_remove(struct state *s, struct error *err)
 {
+	if (!is_current(s, s->id))
+		return 0;
 	return dir_remove_tree(s->root, s->id, err);
-}
-
-/* Through /proc: a socket's own path may have 107 bytes only. */
-static int socket_at(const struct state *s, struct sockaddr_un *a)
-{
-	*a = (struct sockaddr_un){.sun_family = AF_UNIX};
-	snprintf(a->sun_path, sizeof(a->sun_path), "/proc/self/fd/%d/" SOCKET, s->dir);
-	return socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 }
 
 int state_listen(const struct state *s, struct error *err)
 {
 	struct sockaddr_un a;
-	int fd _close_ = socket_at(s, &a);
+	int fd _close_ = socket_at(s, &a, 0);
 	if (fd < 0 || bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 || listen(fd, 4) < 0)
 		return error_errno(err, errno, SOCKET);
 	return TAKE_FD(fd);
@@ -300,7 +402,7 @@ int state_listen(const struct state *s, struct error *err)
 int state_connect(const struct state *s, struct error *err)
 {
 	struct sockaddr_un a;
-	int fd _close_ = socket_at(s, &a);
+	int fd _close_ = socket_at(s, &a, 0);
 	if (fd < 0 || connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
 		return error_errno(err, errno, SOCKET);
 	return TAKE_FD(fd);

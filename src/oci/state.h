@@ -30,10 +30,18 @@ struct state {
 	unsigned long long network_start_time;
 	int network_status; /* of one that has been started: slirp_helper_wait() */
 	struct cgroup cgroup;
+	bool busy;	    /* STATE_READ: not born yet, and somebody makes it */
+	bool keyring;	    /* its processes get session keyrings of their own */
 	int dir;	    /* ROOT/ID */
 	int root;	    /* ROOT */
 	struct arena arena; /* of spec */
 	struct spec *spec;  /* NULL until state_config() */
+};
+
+enum state_lock {
+	STATE_READ, /* as it is at this moment */
+	STATE_LOCK, /* waits for whoever changes it */
+	STATE_TRY,  /* -EBUSY when somebody does */
 };
 
 #define STATE_INIT ((struct state){.dir = -1, .root = -1, .network_status = -1})
@@ -41,17 +49,23 @@ struct state {
 void state_done(struct state *s);
 /* -EINVAL for what cannot be a name. */
 int state_check_id(const char *id, struct error *err);
-/* Makes ROOT/ID, locked. -EEXIST when there is a container of that name. */
+/* Makes ROOT/ID, locked. -EEXIST when there is a container of that name. -EPERM: ROOT is another
+ * user's, who could tell us what to kill and to remove. */
 int state_new(struct state *s, const char *root, const char *id, struct error *err);
-/* -ENOENT: "container "x" does not exist". lock: waits for whoever changes it. */
-int state_open(struct state *s, const char *root, const char *id, bool lock, struct error *err);
+/* -ENOENT: "container "x" does not exist". */
+int state_open(
+	struct state *s, const char *root, const char *id, enum state_lock lock, struct error *err);
+/* Lets others change it, and waits to do so again: -ENOENT when it was removed meanwhile. */
+void state_unlock(struct state *s);
+int state_relock(struct state *s, struct error *err);
 int state_save(struct state *s, struct error *err);
 /* Reads config.json into s->spec. */
 int state_config(struct state *s, struct error *err);
 enum status state_status(const struct state *s);
 /* The state as the specification defines it. The caller frees it. pid 0: left out. */
 char *state_json(const struct state *s, pid_t pid, const char *status, bool pretty);
-char *state_agent_json(const struct state *s, pid_t pid);
+/* The same for a seccomp agent; pid: whose filter it is. */
+char *state_agent_json(const struct state *s, pid_t pid, const char *status);
 /* A descriptor of the process, or -ESRCH. */
 int state_pidfd(const struct state *s);
 /* Directory of compiled seccomp filters, or -1. */
