@@ -60,7 +60,7 @@ def run_tests(tests, *args):
             print(f"not ok {count} - {name}")
             text = str(e) if isinstance(e, Failed) else traceback.format_exc()
             for line in text.splitlines()[:40]:
-                print("# " + line)
+                print("# " + line[:300])
         sys.stdout.flush()
 
 
