@@ -91,6 +91,8 @@ static _Noreturn void run_new(struct entering *in)
 		r = channel_tell(channel, 'R', &err);
 	if (r == 0)
 		r = channel_expect(channel, 'S', &err);
+	if (r == 0)
+		channel_tell(channel, 'A', NULL);
 	if (r == 0 && filter.fd >= 0) {
 		filter.bytes = fstat(filter.fd, &st) == 0 ? (size_t)st.st_size : 0;
 		filter.flags = in->e->seccomp->flags;

@@ -272,6 +272,9 @@ _Noreturn void init_main(struct launch *l, int channel)
 		r = channel_tell(channel, 'R', &err);
 	if (r == 0)
 		r = wait_for_start(l, &channel, &err);
+	/* Who said it need not be there any more. */
+	if (r == 0)
+		channel_tell(channel, 'A', NULL);
 	if (r == 0)
 		r = process_give_up(s->process, &filter, l->tied, &err);
 	/* The hook's program is the image's. */

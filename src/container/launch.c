@@ -293,6 +293,9 @@ int launch_create(struct launch *l, struct error *err)
 int launch_start_over(int fd, struct error *err)
 {
 	int r = channel_tell(fd, 'S', err);
+	/* Heard: from here on the end means that the program has begun. */
+	if (r == 0)
+		r = channel_expect(fd, 'A', err);
 	return r < 0 ? r : channel_end(fd, err);
 }
 
