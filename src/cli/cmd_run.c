@@ -551,13 +551,6 @@ static int run(struct cli *cli, const void *values, char **operands, size_t n)
 	}
 	if (!strcmp(level, "process"))
 		return run_process(cli, v, operands);
-	bool own = !v->arch || !strcmp(v->arch, image_host_arch());
-	if (!strcmp(level, "container") && !own) {
-		error_set(
-			&err, EINVAL, "programs for %s run in a machine or as a process", v->arch);
-		error_remedy(&err, "say --vm for a machine, --level process for a program");
-		return cli_usage(cli, &err);
-	}
 	if (!strcmp(level, "container"))
 		return run_container(cli, v, operands[0], operands + 1, n - 1);
 	if (v->arch && strcmp(v->arch, "riscv64")) {
@@ -582,7 +575,7 @@ static const struct option options[] = {
 	{"level", 0, OPTION_ENUM, offsetof(struct run_values, level), "LEVEL",
 		"the level of isolation", level_choices},
 	{"arch", 0, OPTION_ENUM, offsetof(struct run_values, arch), "ARCH",
-		"the guest's instruction set", arch_choices},
+		"the instruction set (the host's; riscv64 for a machine)", arch_choices},
 	OPTION("name", 0, STRING, name, "NAME",
 		"the instance's name; a free one is found otherwise"),
 	OPTION("rm", 0, FLAG, remove, NULL, "remove the instance and its disk at the end"),

@@ -59,13 +59,19 @@ int configure_open_log(const char *home, struct error *err)
 
 /* In a container. */
 
-static int start(struct container *c, const struct container_configure *o, int tar_fd, int words,
-	struct error *err)
+bool image_is_foreign(const struct image *image)
+{
+	return strcmp(image->arch, image_host_arch()) != 0;
+}
+
+static int start(struct container *c, const struct container_configure *o,
+	const struct image *image, int tar_fd, int words, struct error *err)
 {
 	static const char *const argv[] = {"/bin/sh", IMAGE_CONFIGURE_PATH, NULL};
 	const struct bundle_options b = {.argv = argv,
 		.hostname = "localhost",
 		.network = BUNDLE_NETWORK_NONE,
+		.arch = image_is_foreign(image) ? image->arch : NULL,
 		.capabilities = bundle_default_capabilities,
 		.one_id = o->one_id,
 		.rootless = !userns_is_host(),
@@ -105,7 +111,7 @@ static int configure(struct container *c, const struct container_configure *o,
 	if (pipe2(pipe_fds, O_CLOEXEC) < 0)
 		return error_errno(err, errno, "pipe");
 	meter_stage(o->meter, "Configuring the packages in a container");
-	r = start(c, o, tar_fd, pipe_fds[1], err);
+	r = start(c, o, image, tar_fd, pipe_fds[1], err);
 	close(pipe_fds[1]);
 	if (r == 0)
 		listen_to(pipe_fds[0], log_fd, &words, o->meter);

@@ -21,7 +21,10 @@ int configure_failed(const struct configure_words *w, int status, struct error *
 /* HOME/configure.log, empty. */
 int configure_open_log(const char *home, struct error *err);
 
-/* image_configure_fn for images of the host's own architecture; opaque is struct
+/* Its programs are of another architecture than the host's. */
+bool image_is_foreign(const struct image *image);
+
+/* image_configure_fn for what can run in a container; opaque is struct
  * container_configure. */
 struct container_configure {
 	struct image_store *store;

@@ -19,6 +19,7 @@
 #include "container/subids.h"
 #include "container/userns.h"
 #include "instance/container.h"
+#include "net/publish.h"
 #include "os/file.h"
 #include "os/paths.h"
 
@@ -263,9 +264,26 @@ static int check_names(struct run *r, bool separated, struct error *err)
 static int check_network(struct run *r, struct error *err)
 {
 	const char *n = r->v->network;
-	r->bundle.network = n && !strcmp(n, "host") ? BUNDLE_NETWORK_HOST : BUNDLE_NETWORK_NONE;
-	if (r->v->publish.len)
-		return error_set(err, EINVAL, "--publish: containers have no ports yet");
+	const struct strings *publish = &r->v->publish;
+	r->bundle.network = !n || !strcmp(n, "user") ? BUNDLE_NETWORK_USER
+			    : !strcmp(n, "host")     ? BUNDLE_NETWORK_HOST
+						     : BUNDLE_NETWORK_NONE;
+	if (publish->len && r->bundle.network != BUNDLE_NETWORK_USER) {
+		error_set(err, EINVAL, "--publish needs a network of the container's own");
+		error_remedy(err, "leave out --network %s", n);
+		return -EINVAL;
+	}
+	for (size_t i = 0; i < publish->len; i++) {
+		struct slirp_publish p;
+		int e = slirp_publish_parse(publish->items[i], &p, err);
+		if (e < 0) {
+			error_wrap(err, e, "--publish %s", publish->items[i]);
+			error_remedy(err, "write [ADDRESS:]HOSTPORT:PORT[/tcp|udp], as in 8080:80");
+			return e;
+		}
+	}
+	r->bundle.publish = publish->items;
+	r->bundle.n_publish = publish->len;
 	return 0;
 }
 
@@ -351,7 +369,7 @@ int container_become_root(struct cli *cli, bool *one_id, struct error *err)
 static int open_image(struct run *r, const char *ref, struct error *err)
 {
 	struct error inner _error_ = ERROR_INIT;
-	int e = image_open(r->store, ref, NULL, &r->image, &inner);
+	int e = image_open(r->store, ref, r->v->arch, &r->image, &inner);
 	if (e != -ENOENT) {
 		if (e < 0) {
 			*err = inner;
@@ -363,8 +381,8 @@ static int open_image(struct run *r, const char *ref, struct error *err)
 	const struct image_pull_options o = {.progress = &r->meter.callbacks,
 		.configure = container_configure_image,
 		.opaque = &c};
-	e = image_pull(r->store, ref, NULL, &o, err);
-	return e < 0 ? e : image_open(r->store, ref, NULL, &r->image, err);
+	e = image_pull(r->store, ref, r->v->arch, &o, err);
+	return e < 0 ? e : image_open(r->store, ref, r->v->arch, &r->image, err);
 }
 
 static int make_instance(struct run *r, struct error *err)
@@ -463,6 +481,7 @@ static int run_image(struct run *r, const char *ref, struct error *err)
 	b->read_only = v->read_only;
 	b->one_id = r->one_id;
 	b->rootless = !userns_is_host();
+	b->arch = image_is_foreign(r->image) ? r->image->arch : NULL;
 	if (v->verbose)
 		cli_note(r->cli, "Instance %s is running.", r->instance->name);
 	return run_command(r, err);

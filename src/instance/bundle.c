@@ -11,6 +11,10 @@
 #include "instance/bundle_seccomp.h"
 #include "os/file.h"
 
+/* docs/network.md */
+#define OWN_ADDRESS "10.0.2.15"
+#define NAME_SERVER "10.0.2.3"
+
 #define CAP(name) (UINT64_C(1) << CAP_##name)
 
 const uint64_t bundle_default_capabilities = CAP(CHOWN) | CAP(DAC_OVERRIDE) | CAP(FOWNER) |
@@ -210,10 +214,7 @@ static json_t *namespaces(const struct bundle_options *o)
 	json_t *a = json_array();
 	for (size_t i = 0; i < ARRAY_SIZE(always); i++)
 		json_array_append_new(a, json_pack("{s:s}", "type", always[i]));
-	if (o->network_path)
-		json_array_append_new(
-			a, json_pack("{s:s, s:s}", "type", "network", "path", o->network_path));
-	else if (o->network != BUNDLE_NETWORK_HOST)
+	if (o->network != BUNDLE_NETWORK_HOST)
 		json_array_append_new(a, json_pack("{s:s}", "type", "network"));
 	return a;
 }
@@ -284,11 +285,19 @@ static int linux_part(const struct bundle_options *o, json_t **out, struct error
 	return 0;
 }
 
+/* What the OCI runtime of ours understands beyond the specification. */
 static json_t *annotations(const struct bundle_options *o)
 {
 	json_t *a = json_object();
-	for (size_t i = 0; i + 1 < ARRAY_SIZE(o->annotations) && o->annotations[i]; i += 2)
-		json_object_set_new(a, o->annotations[i], json_string(o->annotations[i + 1]));
+	struct strbuf ports _strbuf_ = STRBUF_INIT;
+	if (o->arch)
+		json_object_set_new(a, "dev.strata.arch", json_string(o->arch));
+	if (o->network == BUNDLE_NETWORK_USER)
+		json_object_set_new(a, "dev.strata.network", json_string("user"));
+	for (size_t i = 0; i < o->n_publish; i++)
+		strbuf_addf(&ports, "%s%s", i ? "," : "", o->publish[i]);
+	if (ports.len)
+		json_object_set_new(a, "dev.strata.publish", json_string(ports.data));
 	return a;
 }
 
@@ -329,7 +338,7 @@ static int write_files(int dir_fd, const struct bundle_options *o, struct error 
 	const char *name = o->hostname ? o->hostname : "localhost";
 	strbuf_adds(&text, "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n");
 	strbuf_addf(&text, "%s\t%s\n",
-		o->network == BUNDLE_NETWORK_USER ? "10.0.2.15" : "127.0.1.1", name);
+		o->network == BUNDLE_NETWORK_USER ? OWN_ADDRESS : "127.0.1.1", name);
 	for (const char *const *h = o->hosts; h && *h; h++)
 		strbuf_addf(&text, "%s\n", *h);
 	int r = write_file(dir_fd, "hosts", text.data, err);
@@ -338,7 +347,9 @@ static int write_files(int dir_fd, const struct bundle_options *o, struct error 
 	if (r == 0)
 		r = write_file(dir_fd, "hostname", text.data, err);
 	strbuf_clear(&text);
-	if (!o->dns)
+	if (o->network == BUNDLE_NETWORK_USER)
+		strbuf_addf(&text, "nameserver %s\n", NAME_SERVER);
+	else if (!o->dns)
 		file_read(AT_FDCWD, "/etc/resolv.conf", 65536, &text, NULL);
 	if (r == 0)
 		r = write_file(dir_fd, "resolv.conf",

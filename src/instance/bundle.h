@@ -19,6 +19,7 @@ struct bundle_mount {
 	const char *options; /* comma-separated words of mount(8), or NULL */
 };
 
+/* USER: that of docs/network.md. */
 enum bundle_network { BUNDLE_NETWORK_NONE, BUNDLE_NETWORK_USER, BUNDLE_NETWORK_HOST };
 
 struct bundle_options {
@@ -28,11 +29,10 @@ struct bundle_options {
 	const char *user; /* USER[:GROUP], names of the image or numbers; "" or NULL: root */
 	const char *hostname;
 	const char *const *hosts; /* more lines of /etc/hosts; NULL or ends with NULL */
-	const char *dns;	  /* text of /etc/resolv.conf; NULL: the host's */
+	const char *dns;	  /* text of /etc/resolv.conf; NULL: the network's, or the host's */
 	const struct bundle_mount *mounts;
 	size_t n_mounts;
 	enum bundle_network network;
-	const char *network_path; /* a namespace to join instead of a new one, or NULL */
 	bool tty, read_only, no_new_privileges;
 	bool one_id;	  /* of a user namespace that maps only root */
 	bool rootless;	  /* we are root of a user namespace */
@@ -46,7 +46,9 @@ struct bundle_options {
 		cpu_millis; /* 0: no limit; swap: memory and swap */
 	uint64_t shm_bytes; /* 0: 64 MiB */
 	const char *cpu_set;
-	const char *annotations[8]; /* key, value, …; ends with NULL */
+	const char *arch;	    /* of the programs, as OCI names it; NULL: the host's */
+	const char *const *publish; /* net/publish.h; n_publish of them */
+	size_t n_publish;
 };
 
 /* The default set of 1 << CAP_*. */

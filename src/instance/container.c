@@ -130,7 +130,10 @@ int container_reap(struct container *c, int *exit_status, struct error *err)
 	const char *message = json_string_value(json_object_get(o, "msg"));
 	message = message ? message : "the container failed";
 	*exit_status = status_of(message);
+	const char *remedy = json_string_value(json_object_get(o, "remedy"));
 	error_set(err, EIO, "%s", message);
+	if (remedy)
+		error_remedy(err, "%s", remedy);
 	json_decref(o);
 	return -EIO;
 }

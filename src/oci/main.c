@@ -49,7 +49,7 @@ static void help(FILE *out)
 	fputs("\nstrata-oci COMMAND --help lists what a command takes.\n", out);
 }
 
-static void log_message(const struct global *g, const char *message)
+static void log_message(const struct global *g, const char *message, const char *remedy)
 {
 	char when[64];
 	struct timespec now;
@@ -65,6 +65,9 @@ static void log_message(const struct global *g, const char *message)
 		return;
 	}
 	json_t *o = json_pack("{s:s, s:s, s:s}", "msg", message, "level", "error", "time", when);
+	/* Beyond what engines read: for `strata run`. */
+	if (o && remedy)
+		json_object_set_new(o, "remedy", json_string(remedy));
 	char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
 	if (text)
 		dprintf(g->log_fd, "%s\n", text);
@@ -75,7 +78,7 @@ static void log_message(const struct global *g, const char *message)
 static int fail(const struct global *g, const struct error *err)
 {
 	const char *message = err->message ? err->message : "failed";
-	log_message(g, message);
+	log_message(g, message, err->remedy);
 	if (g->quiet && g->log_fd >= 0)
 		return 1;
 	fprintf(stderr, "strata-oci: %s\n", message);
