@@ -23,6 +23,8 @@
 #include "os/file.h"
 #include "os/paths.h"
 
+enum { PIDS_DEFAULT = 2048 };
+
 /* What the options become; freed together. */
 struct run {
 	struct cli *cli;
@@ -221,7 +223,8 @@ static int check_limits(struct run *r, struct error *err)
 			"--memory-swap is memory and swap together: not less than --memory");
 	b->memory_bytes = v->memory;
 	b->swap_bytes = v->memory_swap;
-	b->pids = v->pids ? v->pids : 2048;
+	/* A user to whom no control group is delegated may still run containers. */
+	b->pids = v->pids ? v->pids : geteuid() == 0 ? PIDS_DEFAULT : 0;
 	b->shm_bytes = v->shm_size;
 	return 0;
 }
