@@ -22,7 +22,7 @@
 #define NEW_PREFIX  ".new-"
 #define GONE_PREFIX ".gone-"
 
-enum { PROGRESS_MS = 100, HEX_DIGITS = 64 };
+enum { PROGRESS_MS = 100, HEX_DIGITS = 64, DEPTH_MAX = 64 };
 
 /* What the child tells; shared memory. */
 struct report {
@@ -244,23 +244,23 @@ void image_tree_done(struct image_tree *t)
 	*t = IMAGE_TREE_INIT;
 }
 
-/* Files of it that nothing else names. */
-static uint64_t tree_bytes(int dir, const char *name)
+/* What its files take, roughly: no deeper than trees of people are. */
+static uint64_t tree_bytes(int dir, const char *name, unsigned depth)
 {
 	struct stat st;
-	uint64_t sum = 0;
 	if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return 0;
-	sum = (uint64_t)st.st_blocks * 512 / MAX(S_ISDIR(st.st_mode) ? 1 : st.st_nlink, 1);
-	if (!S_ISDIR(st.st_mode))
-		return sum;
-	int fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	bool directory = S_ISDIR(st.st_mode);
+	uint64_t sum = (uint64_t)st.st_blocks * 512 / MAX(directory ? 1 : st.st_nlink, 1);
+	int fd = directory && depth
+			 ? openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+			 : -1;
 	DIR *d = fd < 0 ? NULL : fdopendir(fd);
 	if (!d && fd >= 0)
 		close(fd);
 	for (struct dirent *e; d && (e = readdir(d));)
 		if (strcmp(e->d_name, ".") && strcmp(e->d_name, ".."))
-			sum += tree_bytes(fd, e->d_name);
+			sum += tree_bytes(fd, e->d_name, depth - 1);
 	if (d)
 		closedir(d);
 	return sum;
@@ -278,7 +278,7 @@ static bool remove_tree(int trees, const char *name, uint64_t *freed)
 	if (named && renameat(trees, name, trees, gone) < 0)
 		return false;
 	name = named ? gone : name;
-	uint64_t bytes = tree_bytes(trees, name);
+	uint64_t bytes = tree_bytes(trees, name, DEPTH_MAX);
 	if (dir_remove_tree(trees, name, NULL) < 0)
 		return false;
 	*freed += bytes;

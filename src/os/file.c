@@ -77,27 +77,71 @@ int dir_make_all(const char *path, struct error *err)
 	}
 }
 
-int dir_remove_tree(int dir_fd, const char *name, struct error *err)
+/* A removal: what lies deeper than a few levels is first moved up into the top directory, so that
+ * neither the stack nor descriptors depend on what whoever made the tree has thought of. */
+struct removal {
+	int top;	/* the directory that is removed */
+	unsigned moved; /* into top, as ".deep-N" */
+};
+
+enum { REMOVAL_DEPTH_MAX = 32 };
+
+static int move_up(struct removal *r, int dir_fd, const char *name, struct error *err)
+{
+	char to[32];
+	do
+		snprintf(to, sizeof(to), ".deep-%u", r->moved++);
+	while (renameat2(dir_fd, name, r->top, to, RENAME_NOREPLACE) < 0 && errno == EEXIST);
+	return faccessat(dir_fd, name, F_OK, AT_SYMLINK_NOFOLLOW) < 0
+		       ? 0
+		       : error_errno(err, errno, "remove %s", name);
+}
+
+static int remove_entry(
+	struct removal *r, int dir_fd, const char *name, unsigned depth, struct error *err);
+
+static int remove_entries(struct removal *r, DIR *dir, unsigned depth, struct error *err)
+{
+	int rc = 0;
+	for (struct dirent *e; !rc && (e = readdir(dir));)
+		if (strcmp(e->d_name, ".") && strcmp(e->d_name, ".."))
+			rc = remove_entry(r, dirfd(dir), e->d_name, depth, err);
+	return rc;
+}
+
+static int remove_entry(
+	struct removal *r, int dir_fd, const char *name, unsigned depth, struct error *err)
 {
 	if (unlinkat(dir_fd, name, 0) == 0 || errno == ENOENT)
 		return 0;
 	if (errno != EISDIR && errno != EPERM)
 		return error_errno(err, errno, "remove %s", name);
+	if (depth > REMOVAL_DEPTH_MAX)
+		return move_up(r, dir_fd, name, err);
 	int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
 	if (!dir) {
 		int code = errno;
-		if (fd >= 0)
-			close(fd);
+		cleanup_close_fd(&fd);
 		return error_errno(err, code, "remove %s", name);
 	}
-	int r = 0;
-	for (struct dirent *e; !r && (e = readdir(dir));) {
-		if (strcmp(e->d_name, ".") && strcmp(e->d_name, ".."))
-			r = dir_remove_tree(dirfd(dir), e->d_name, err);
+	if (!depth)
+		r->top = fd;
+	int rc = remove_entries(r, dir, depth + 1, err);
+	/* What was moved here may come after the place that was read last, or before it. */
+	for (unsigned seen = 0; !rc && !depth && seen < r->moved;) {
+		seen = r->moved;
+		rewinddir(dir);
+		rc = remove_entries(r, dir, 1, err);
 	}
 	closedir(dir);
-	if (!r && unlinkat(dir_fd, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
-		r = error_errno(err, errno, "remove %s", name);
-	return r;
+	if (!rc && unlinkat(dir_fd, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
+		rc = error_errno(err, errno, "remove %s", name);
+	return rc;
+}
+
+int dir_remove_tree(int dir_fd, const char *name, struct error *err)
+{
+	struct removal r = {.top = -1};
+	return remove_entry(&r, dir_fd, name, 0, err);
 }
