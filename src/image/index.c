@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // index.json: which reference is which manifest, and the collector of what nothing refers to.
 #include "image/store.h"
+#include "image/tree.h"
 
 #include "wire/reference.h"
 
@@ -262,6 +263,14 @@ int store_empty_dir(struct image_store *s, const char *path, uint64_t *freed, st
 	return sweep(s, path, &none, freed, err);
 }
 
+static bool keep_tree(void *opaque, const char *diff_id)
+{
+	const struct name_set *keep = opaque;
+	const char *name = diff_id + strlen("sha256:");
+	return keep->names.len &&
+	       bsearch(&name, keep->names.items, keep->names.len, sizeof(char *), compare_names);
+}
+
 int store_collect(
 	struct image_store *s, const struct oci_index *index, uint64_t *freed, struct error *err)
 {
@@ -278,6 +287,8 @@ int store_collect(
 		rc = sweep(s, verified, &keep, NULL, err);
 	if (rc == 0)
 		rc = sweep(s, tmp, &none, NULL, err);
+	if (rc == 0)
+		image_trees_collect(s, keep_tree, &keep, freed);
 	name_set_done(&keep);
 	return rc;
 }

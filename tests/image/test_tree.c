@@ -73,11 +73,11 @@ static void layer_add(struct layer *l, struct tar_entry e, const char *data)
 		abort();
 }
 
-#define ADD(l, data, ...) layer_add(l, (struct tar_entry){__VA_ARGS__}, data)
+#define ADD(l, data, ...)    layer_add(l, (struct tar_entry){__VA_ARGS__}, data)
 #define FILE_(l, name, data) ADD(l, data, .path = (name), .type = TAR_FILE)
-#define DIR_(l, name) ADD(l, NULL, .path = (name), .type = TAR_DIR)
-#define LINK_(l, name, to) ADD(l, NULL, .path = (name), .linkname = (to), .type = TAR_SYMLINK)
-#define HARD_(l, name, to) ADD(l, NULL, .path = (name), .linkname = (to), .type = TAR_HARDLINK)
+#define DIR_(l, name)	     ADD(l, NULL, .path = (name), .type = TAR_DIR)
+#define LINK_(l, name, to)   ADD(l, NULL, .path = (name), .linkname = (to), .type = TAR_SYMLINK)
+#define HARD_(l, name, to)   ADD(l, NULL, .path = (name), .linkname = (to), .type = TAR_HARDLINK)
 
 /* Into tree_fd, a new directory. */
 static int unpack(struct layer *l, struct error *err)
@@ -122,23 +122,26 @@ static void test_attributes(void)
 {
 	static const uint8_t caps[20] = {1, 0, 0, 2, 0, 4};
 	const struct tar_xattr xattrs[] = {{"security.capability", caps, sizeof(caps)},
-		{"user.note", "hi", 2}, {"user.overlay.opaque", "y", 1}, {"trusted.overlay.opaque", "y", 1},
-		{"security.selinux", "x", 1}};
+		{"user.note", "hi", 2}, {"user.overlay.opaque", "y", 1},
+		{"trusted.overlay.opaque", "y", 1}, {"security.selinux", "x", 1}};
 	struct layer l;
 	struct error err _error_ = ERROR_INIT;
 	char value[32];
 	layer_begin(&l);
-	ADD(&l, NULL, .path = "d", .type = TAR_DIR, .mode = 01750, .uid = 3, .gid = 4, .mtime_sec = 1000);
+	ADD(&l, NULL, .path = "d", .type = TAR_DIR, .mode = 01750, .uid = 3, .gid = 4,
+		.mtime_sec = 1000);
 	ADD(&l, "data", .path = "d/f", .type = TAR_FILE, .mode = 06711, .uid = 5, .gid = 70000,
 		.mtime_sec = 1234567890, .mtime_nsec = 5, .xattrs = xattrs, .n_xattrs = 5);
-	ADD(&l, NULL, .path = "d/s", .type = TAR_SYMLINK, .linkname = "/etc/passwd", .uid = 6, .gid = 7,
-		.mtime_sec = -5);
+	ADD(&l, NULL, .path = "d/s", .type = TAR_SYMLINK, .linkname = "/etc/passwd", .uid = 6,
+		.gid = 7, .mtime_sec = -5);
 	ADD(&l, NULL, .path = "d/p", .type = TAR_FIFO, .mode = 0620);
 	HARD_(&l, "d/h", "d/f");
 	FILE_(&l, "not/announced/f", "x");
 	EXPECT(unpack(&l, &err) == 0, "a layer is unpacked");
-	struct stat f = look("d/f"), d = look("d"), s = look("d/s"), p = look("d/p"), h = look("d/h");
-	ok(f.st_mode == (S_IFREG | 06711) && f.st_uid == 5 && f.st_gid == 70000 && holds("d/f", "data"),
+	struct stat f = look("d/f"), d = look("d"), s = look("d/s"), p = look("d/p"),
+		    h = look("d/h");
+	ok(f.st_mode == (S_IFREG | 06711) && f.st_uid == 5 && f.st_gid == 70000 &&
+			holds("d/f", "data"),
 		"mode, owner, content");
 	ok(f.st_mtim.tv_sec == 1234567890 && f.st_mtim.tv_nsec == 5 && d.st_mtim.tv_sec == 1000 &&
 			s.st_mtim.tv_sec == -5,
@@ -169,7 +172,8 @@ static bool is_opaque(const char *path)
 {
 	char value[8];
 	int fd _close_ = openat(tree_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-	return fd >= 0 && fgetxattr(fd, "user.overlay.opaque", value, sizeof(value)) == 1 && *value == 'y';
+	return fd >= 0 && fgetxattr(fd, "user.overlay.opaque", value, sizeof(value)) == 1 &&
+	       *value == 'y';
 }
 
 static void test_whiteouts(void)
@@ -190,10 +194,13 @@ static void test_whiteouts(void)
 	ADD(&l, NULL, .path = "d/disk", .type = TAR_BLOCKDEV, .devmajor = 8);
 	EXPECT(unpack(&l, &err) == 0, "whiteouts");
 	ok(is_whiteout("d/gone"), "a whiteout is one of overlayfs");
-	ok(holds("d/both", "new"), "what the layer brings itself stays, wherever the whiteout stands");
-	ok(is_opaque("d/made") && look("d/made/x").st_mode, "a directory of the layer hides the lower one");
+	ok(holds("d/both", "new"),
+		"what the layer brings itself stays, wherever the whiteout stands");
+	ok(is_opaque("d/made") && look("d/made/x").st_mode,
+		"a directory of the layer hides the lower one");
 	ok(is_opaque("o") && !is_opaque("d"), "opaque");
-	ok(!look("d/.wh..wh.plnk").st_mode && !look(".wh..wh.aufs").st_mode && !look("d/.wh.gone").st_mode,
+	ok(!look("d/.wh..wh.plnk").st_mode && !look(".wh..wh.aufs").st_mode &&
+			!look("d/.wh.gone").st_mode,
 		"nothing of AUFS is left");
 	ok(!look("d/dev").st_mode && !look("d/disk").st_mode, "no device nodes");
 	layer_begin(&l);
@@ -225,8 +232,10 @@ static void test_twice(void)
 	FILE_(&l, "link/y", "through");
 	EXPECT(unpack(&l, &err) == 0, "names that come twice");
 	ok(holds("a", "two"), "the last one wins; a link to itself changes nothing");
-	ok(holds("d", "file now") && holds("f/in", "in"), "a file replaces a directory, and the reverse");
-	ok((look("k").st_mode & 07777) == 0711 && look("k").st_mtim.tv_sec == 9 && holds("k/in", "in"),
+	ok(holds("d", "file now") && holds("f/in", "in"),
+		"a file replaces a directory, and the reverse");
+	ok((look("k").st_mode & 07777) == 0711 && look("k").st_mtim.tv_sec == 9 &&
+			holds("k/in", "in"),
 		"a directory gets the last attributes and keeps what is in it");
 	ok(S_ISLNK(look("link").st_mode) && holds("k/y", "through"),
 		"below a link, it lands where that leads");
@@ -248,7 +257,8 @@ static void test_outside(void)
 	DIR_(&l, "outside");
 	FILE_(&l, "up/made", "inside");
 	LINK_(&l, "far", absolute);
-	EXPECT(unpack(&l, &err) == 0 && holds("outside/made", "inside"), "a link upwards leads inside the tree");
+	EXPECT(unpack(&l, &err) == 0 && holds("outside/made", "inside"),
+		"a link upwards leads inside the tree");
 	layer_begin(&l);
 	LINK_(&l, "far", absolute);
 	FILE_(&l, "far/made", "");
@@ -265,7 +275,8 @@ static void test_outside(void)
 	layer_begin(&l);
 	LINK_(&l, "l", "../outside/file");
 	HARD_(&l, "h", "l");
-	ok(unpack(&l, NULL) == 0 && S_ISLNK(look("h").st_mode), "a hard link to a link is one to the link");
+	ok(unpack(&l, NULL) == 0 && S_ISLNK(look("h").st_mode),
+		"a hard link to a link is one to the link");
 	layer_begin(&l);
 	LINK_(&l, "up", "../outside");
 	HARD_(&l, "h", "up/file");
@@ -303,7 +314,8 @@ static void test_outside(void)
 	struct stat file;
 	ok(!memcmp(&before.st_mtim, &after.st_mtim, sizeof(before.st_mtim)) &&
 			!memcmp(&before.st_ctim, &after.st_ctim, sizeof(before.st_ctim)) &&
-			fstatat(top_fd, "outside/file", &file, 0) == 0 && file.st_size == 0 && file.st_nlink == 1,
+			fstatat(top_fd, "outside/file", &file, 0) == 0 && file.st_size == 0 &&
+			file.st_nlink == 1,
 		"nothing outside was touched");
 }
 
@@ -367,7 +379,8 @@ static unsigned count_trees(void)
 	DIR *d = opendir(path);
 	unsigned n = 0;
 	for (struct dirent *e; d && (e = readdir(d));)
-		n += strcmp(e->d_name, ".") && strcmp(e->d_name, "..") && strcmp(e->d_name, ".lock");
+		n += strcmp(e->d_name, ".") && strcmp(e->d_name, "..") &&
+		     strcmp(e->d_name, ".lock");
 	if (d)
 		closedir(d);
 	return n;
@@ -432,7 +445,8 @@ static void test_store(void)
 	memset(bad.diff_id, 'a', sizeof(bad.diff_id) - 1);
 	memcpy(bad.diff_id, "sha256:", 7);
 	EXPECT(image_tree_open(s, &bad, NULL, &a, &err) == -EBADMSG && err.message &&
-			strstr(err.message, "h: hard link to 'nothing'") && count_trees() == 1, "a bad layer leaves no tree and says why");
+			strstr(err.message, "h: hard link to 'nothing'") && count_trees() == 1,
+		"a bad layer leaves no tree and says why");
 	close(one.fd);
 	close(bad.fd);
 	image_store_free(s);
