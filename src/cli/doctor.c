@@ -279,6 +279,21 @@ static void probe_slirp(struct finding *f)
 		remedy(f, err.remedy);
 }
 
+/* Containers need it; machines do without. */
+static void probe_tun(struct finding *f)
+{
+	_close_ int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
+	if (fd >= 0) {
+		found(f, FINDING_OK, "/dev/net/tun");
+		return;
+	}
+	int code = errno;
+	found(f, FINDING_WARN, "/dev/net/tun: %s; containers have --net none and host only",
+		strerror(code));
+	remedy(f,
+		code == EACCES ? "chmod 666 /dev/net/tun, as most hosts have it" : "modprobe tun");
+}
+
 static void probe_terminal(struct finding *f)
 {
 	const char *term = getenv("TERM");
@@ -302,6 +317,7 @@ const struct doctor_probe doctor_probes[] = {
 	{"signatures (gpgv)", probe_gpgv, true},
 	{"archive's keys", probe_keyring, true},
 	{"network helper", probe_slirp, false},
+	{"containers' network", probe_tun, false},
 	{"published ports", probe_ports, false},
 	{"terminal", probe_terminal, false},
 	{0},

@@ -76,11 +76,12 @@ static int run(
 	json_t *options = json_array();
 	for (size_t i = 0; spec_mount_option_name(i); i++)
 		json_array_append_new(options, json_string(spec_mount_option_name(i)));
-	json_t *o _json_ = json_pack("{s:s, s:s, s:o, s:o, s:o, s:o}", "ociVersionMin", "1.0.0",
-		"ociVersionMax", "1.2.0", "hooks",
+	json_t *o _json_ = json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:o}", "ociVersionMin",
+		"1.0.0", "ociVersionMax", "1.2.0", "hooks",
 		LIST("prestart", "createRuntime", "createContainer", "startContainer", "poststart",
 			"poststop"),
-		"mountOptions", options, "linux", linux_features(), "annotations", json_object());
+		"mountOptions", options, "linux", linux_features(), "annotations", json_object(),
+		"potentiallyUnsafeConfigAnnotations", LIST("dev.strata."));
 	char *text _free_ = json_dumps(o, JSON_INDENT(2));
 	puts(text);
 	return 0;

@@ -859,6 +859,7 @@ def test_spec_and_features(room):
     same(room.call("spec", "--rootless", "-b", where + "/rootless").returncode, 0)
     json.load(open(os.path.join(where, "rootless/config.json")))
     f = json.loads(room.call("features").stdout)
+    same(f["potentiallyUnsafeConfigAnnotations"], ["dev.strata."])
     same((f["ociVersionMax"], sorted(f["linux"]["namespaces"])), ("1.2.0", ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"]))
     for option in f["mountOptions"]:  # each that is named is known
         if option in ("idmap", "ridmap", "bind", "rbind", "tmpcopyup"):

@@ -7,13 +7,16 @@ import os
 import pty
 import pwd
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 from bundle import BUSYBOX, RUNTIME, Failed, Room, Skip, check, finish, run_tests, same
 
+COMPILER = "riscv64-linux-gnu-gcc"
 LOOP = "trap 'exit 3' TERM; echo up; while true; do sleep 0.1; done"
 
 
@@ -274,6 +277,34 @@ def test_build(podman):
     if p.returncode:
         raise Failed(p.stdout + p.stderr)
     same(podman.output("run", "--rm", "--network", "none", "built"), "made\n")
+
+
+def test_image_for_riscv64(podman):
+    """Found out by the program's file: Podman passes no architecture on."""
+    if not shutil.which(COMPILER):
+        raise Skip("no compiler for riscv64")
+    where = os.path.join(podman.directory, "riscv")
+    os.makedirs(where + "/bin")
+    source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "foreign_probe.c")
+    subprocess.run([COMPILER, "-O1", "-static", "-o", where + "/bin/probe", source], check=True)
+    subprocess.run(["tar", "-C", where, "-cf", where + ".tar", "."], check=True)
+    podman.output("import", "--arch", "riscv64", "--os", "linux", where + ".tar", "probe")
+    for options in ([], ["--annotation", "dev.strata.arch=riscv64"], ["--user", "7", "--read-only", "--cap-drop", "all"]):
+        out = podman.output("run", "--rm", "--arch", "riscv64", "--network", "none", *options, "probe", "probe", "spawn", "/bin/probe")
+        same(out.split()[:5], ["riscv64", "/bin/probe", "/bin/probe", "probe", "/bin/probe"])
+    podman.output("run", "-d", "--name", "foreign", "--arch", "riscv64", "--network", "none", "probe", "probe", "sleep")
+    same(podman.output("exec", "foreign", "probe", "spawn", "/bin/probe").split()[0], "riscv64")
+    check("probe sleep" in podman.output("top", "foreign"), podman.output("top", "foreign"))
+    podman.output("rm", "-ft", "0", "foreign")
+
+
+def test_user_network_by_annotation(podman):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=lambda: server.accept()[0].sendall(b"reached\n"))
+        thread.start()
+        same(podman.run("sh", "-c", f"nc 10.0.2.2 {server.getsockname()[1]} < /dev/null",
+                        options=["--annotation", "dev.strata.network=user"]), "reached\n")
+        thread.join()
 
 
 def main():
