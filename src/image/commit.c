@@ -58,6 +58,51 @@ int commit_rootfs(struct image_store *s, const struct image_config *config, bool
 	return rc;
 }
 
+int manifest_check(const struct oci_manifest *m, struct error *err)
+{
+	if (strcmp(m->config.media_type, OCI_TYPE_CONFIG) &&
+		strcmp(m->config.media_type, DOCKER_TYPE_CONFIG))
+		return error_set(err, ENOTSUP, "is no image but an artifact of type %.100s",
+			m->artifact_type ? m->artifact_type : m->config.media_type);
+	vec_for_each (l, &m->layers)
+		if (!layer_type_ok(l->media_type))
+			return error_set(err, ENOTSUP, "has a layer of the unknown type %.100s",
+				l->media_type);
+	return 0;
+}
+
+int config_check(const struct oci_manifest *m, const struct oci_config *c, struct error *err)
+{
+	if (strcmp(c->os, "linux"))
+		return error_set(err, ENOTSUP, "is an image for %.40s", c->os);
+	if (c->diff_ids.len != m->layers.len)
+		return error_set(err, EBADMSG, "has %zu layers, but %zu diff_ids", m->layers.len,
+			c->diff_ids.len);
+	return 0;
+}
+
+int commit_documents(struct image_store *s, const char *ref, const char *media_type,
+	const struct strbuf *manifest_text, const struct oci_manifest *m,
+	const struct strbuf *config_text, const struct oci_config *c, struct error *err)
+{
+	struct oci_descriptor d = {0}, config = {0};
+	int rc = blob_put(
+		s, config_text->data, config_text->len, m->config.media_type, &config, err);
+	if (rc == 0)
+		rc = blob_put(s, manifest_text->data, manifest_text->len, media_type, &d, err);
+	if (rc == 0) {
+		d.arch = xstrdup(c->arch);
+		d.os = xstrdup("linux");
+		add_annotation(&d, ANNOTATION_REF, ref);
+		if (c->created && *c->created)
+			add_annotation(&d, ANNOTATION_CREATED, c->created);
+		rc = store_index_put(s, &d, err);
+	}
+	oci_descriptor_done(&config);
+	oci_descriptor_done(&d);
+	return rc;
+}
+
 /* Trees that the kernel or a boot fills; the directories themselves stay. */
 static bool below_volatile(const char *path)
 {

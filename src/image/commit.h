@@ -9,6 +9,15 @@
  * over. */
 int commit_rootfs(struct image_store *s, const struct image_config *config, bool unconfigured,
 	struct oci_descriptor *layer, struct error *err);
+/* -ENOTSUP: what the manifest describes is no image that can run. */
+int manifest_check(const struct oci_manifest *m, struct error *err);
+/* Whether configuration and manifest fit each other and us. */
+int config_check(const struct oci_manifest *m, const struct oci_config *c, struct error *err);
+/* Writes the two documents as they came and enters the image into the index; its layers are there.
+ */
+int commit_documents(struct image_store *s, const char *ref, const char *media_type,
+	const struct strbuf *manifest_text, const struct oci_manifest *m,
+	const struct strbuf *config_text, const struct oci_config *c, struct error *err);
 /* Rewrites a hostile tar stream into w as image_commit_layer() describes. */
 int sanitize_tar(int tar_fd, struct blob_writer *w, const struct image_progress *progress,
 	struct error *err);

@@ -23,6 +23,15 @@ void digest_finish(struct digest *d, char hex[DIGEST_HEX_LEN + 1])
 		snprintf(hex + 2 * i, 3, "%02x", raw[i]);
 }
 
+void digest_text(const void *bytes, size_t len, char out[7 + DIGEST_HEX_LEN + 1])
+{
+	struct digest d;
+	digest_init(&d);
+	digest_update(&d, bytes, len);
+	memcpy(out, "sha256:", 7);
+	digest_finish(&d, out + 7);
+}
+
 int digest_fd(int fd, char hex[DIGEST_HEX_LEN + 1], void (*bytes)(void *opaque, uint64_t n),
 	void *opaque, struct error *err)
 {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Pulling from a registry: index -> manifest -> configuration -> layers, each checked against the
 // digest that the document before it promises. The store's index comes last.
+#include "image/commit.h"
 #include "image/registry.h"
 
 #include "wire/http_head.h"
@@ -22,15 +23,6 @@ static void document_done(struct document *d)
 	*d = (struct document){0};
 }
 
-static void digest_of(const struct strbuf *text, char out[OCI_DIGEST_LEN + 1])
-{
-	struct digest d;
-	digest_init(&d);
-	digest_update(&d, text->data, text->len);
-	memcpy(out, "sha256:", 7);
-	digest_finish(&d, out + 7);
-}
-
 /* reference: a tag or a digest, which then is compared. */
 static int get_document(
 	struct registry *r, const char *reference, struct document *out, struct error *err)
@@ -46,7 +38,7 @@ static int get_document(
 		char *type _free_ = http_head_get(c.head.data, c.head.len, "Content-Type", 0);
 		if (type)
 			type[strcspn(type, "; \t")] = '\0';
-		digest_of(&out->text, out->digest);
+		digest_text(out->text.data, out->text.len, out->digest);
 		if (strchr(reference, ':') && strcmp(reference, out->digest))
 			rc = error_set(err, EBADMSG, "has the digest %.19s…", out->digest);
 		else
@@ -135,11 +127,8 @@ static int get_config(struct pull *p, struct error *err)
 {
 	const struct oci_descriptor *d = &p->manifest.config;
 	char digest[OCI_DIGEST_LEN + 1];
-	if (strcmp(d->media_type, OCI_TYPE_CONFIG) && strcmp(d->media_type, DOCKER_TYPE_CONFIG))
-		return error_set(err, ENOTSUP, "is no image but an artifact of type %.100s",
-			p->manifest.artifact_type ? p->manifest.artifact_type : d->media_type);
-	int rc = blob_read(p->store, d, &p->config_text, NULL);
-	if (rc < 0) {
+	int rc = manifest_check(&p->manifest, err);
+	if (rc == 0 && blob_read(p->store, d, &p->config_text, NULL) < 0) {
 		struct registry_call c = REGISTRY_CALL;
 		strbuf_clear(&p->config_text);
 		c.url = xasprintf("%s/v2/%s/blobs/%s", p->r->base, p->r->name, d->digest);
@@ -148,34 +137,26 @@ static int get_config(struct pull *p, struct error *err)
 		registry_call_done(&c);
 		if (rc < 0)
 			return rc;
-		digest_of(&p->config_text, digest);
+		digest_text(p->config_text.data, p->config_text.len, digest);
 		if (strcmp(digest, d->digest) || p->config_text.len != d->size)
 			return error_set(err, EBADMSG,
 				"%s: the configuration is not what the manifest says",
 				p->r->place->host);
 	}
-	return oci_config_parse(&p->config, p->config_text.data, p->config_text.len, err);
+	return rc < 0 ? rc
+		      : oci_config_parse(&p->config, p->config_text.data, p->config_text.len, err);
 }
 
 static int check_config(const struct pull *p, struct error *err)
 {
 	const struct oci_config *c = &p->config;
 	size_t len = strcspn(p->arch, "/");
-	if (strcmp(c->os, "linux"))
-		return error_set(err, ENOTSUP, "is an image for %.40s", c->os);
 	if (strncmp(c->arch, p->arch, len) || c->arch[len]) {
 		error_set(err, ENOENT, "is for %.40s only", c->arch);
 		error_remedy(err, "add --arch %.40s", c->arch);
 		return -ENOENT;
 	}
-	if (c->diff_ids.len != p->manifest.layers.len)
-		return error_set(err, EBADMSG, "has %zu layers, but %zu diff_ids",
-			p->manifest.layers.len, c->diff_ids.len);
-	vec_for_each (l, &p->manifest.layers)
-		if (!layer_type_ok(l->media_type))
-			return error_set(err, ENOTSUP, "has a layer of the unknown type %.100s",
-				l->media_type);
-	return 0;
+	return config_check(&p->manifest, c, err);
 }
 
 static int get_layers(struct pull *p, struct error *err)
@@ -189,31 +170,6 @@ static int get_layers(struct pull *p, struct error *err)
 	return rc;
 }
 
-static void annotate(struct oci_descriptor *d, const char *key, const char *value)
-{
-	if (value && *value)
-		vec_push(&d->annotations, (struct oci_annotation){xstrdup(key), xstrdup(value)});
-}
-
-static int enter(struct pull *p, const struct document *doc, struct error *err)
-{
-	struct oci_descriptor d = {0}, config = {0};
-	int rc = blob_put(p->store, p->config_text.data, p->config_text.len,
-		p->manifest.config.media_type, &config, err);
-	if (rc == 0)
-		rc = blob_put(p->store, doc->text.data, doc->text.len, doc->media_type, &d, err);
-	if (rc == 0) {
-		d.arch = xstrdup(p->config.arch);
-		d.os = xstrdup("linux");
-		annotate(&d, ANNOTATION_REF, p->ref);
-		annotate(&d, ANNOTATION_CREATED, p->config.created);
-		rc = store_index_put(p->store, &d, err);
-	}
-	oci_descriptor_done(&config);
-	oci_descriptor_done(&d);
-	return rc;
-}
-
 static int pull_document(struct pull *p, const struct document *doc, struct error *err)
 {
 	int rc = oci_manifest_parse(&p->manifest, doc->text.data, doc->text.len, err);
@@ -224,7 +180,8 @@ static int pull_document(struct pull *p, const struct document *doc, struct erro
 	if (rc == 0)
 		rc = get_layers(p, err);
 	if (rc == 0)
-		rc = enter(p, doc, err);
+		rc = commit_documents(p->store, p->ref, doc->media_type, &doc->text, &p->manifest,
+			&p->config_text, &p->config, err);
 	oci_manifest_done(&p->manifest);
 	oci_config_done(&p->config);
 	strbuf_done(&p->config_text);

@@ -2,6 +2,7 @@
 // Pushing: blobs, then manifests, then the index when there are several architectures. Everything
 // goes as it lies in the store, so that its digests stay.
 #include "image/registry.h"
+#include "image/selection.h"
 
 #include "wire/http_head.h"
 
@@ -11,71 +12,21 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-struct push_image {
-	struct oci_descriptor d; /* owned */
-	struct strbuf text;	 /* of the manifest */
-	struct oci_manifest m;
-	int fd; /* holds a shared flock, so that the image stays */
-};
-
 struct push {
 	struct image_store *store;
 	struct reference to;
 	const struct image_progress *progress;
-	VEC(struct push_image) images;
+	struct selection images;
 	VEC(struct registry_blob) blobs;
 	char *mount_from; /* another repository of the registry that has some of the blobs */
 };
 
 static void push_done(struct push *p)
 {
-	vec_for_each (i, &p->images) {
-		oci_descriptor_done(&i->d);
-		oci_manifest_done(&i->m);
-		strbuf_done(&i->text);
-		if (i->fd >= 0)
-			close(i->fd);
-	}
-	vec_done(&p->images);
+	selection_done(&p->images);
 	vec_done(&p->blobs);
 	free(p->mount_from);
 	reference_done(&p->to);
-}
-
-static int load_image(struct push *p, const struct oci_descriptor *d, struct error *err)
-{
-	struct push_image i = {.fd = blob_open(p->store, d->digest, d->size, NULL, err)};
-	if (i.fd < 0)
-		return i.fd;
-	if (flock(i.fd, LOCK_SH | LOCK_NB) < 0) {
-		int code = errno;
-		close(i.fd);
-		return error_errno(err, code, "lock");
-	}
-	i.d = descriptor_copy(d);
-	int rc = blob_read(p->store, d, &i.text, err);
-	if (rc == 0)
-		rc = oci_manifest_parse(&i.m, i.text.data, i.text.len, err);
-	vec_push(&p->images, i);
-	return rc;
-}
-
-/* All images of ref (of arch); finished ones before boot images. */
-static int load_images(struct push *p, const struct oci_index *index, const char *ref,
-	const char *arch, struct error *err)
-{
-	static const enum image_kind kinds[] = {IMAGE_ROOTFS, IMAGE_BOOT};
-	int rc = 0;
-	for (size_t k = 0; k < ARRAY_SIZE(kinds) && !p->images.len; k++)
-		vec_for_each (d, &index->manifests)
-			if (rc == 0 && !strcmp(descriptor_ref(d), ref) &&
-				descriptor_kind(d) == kinds[k] &&
-				(!arch || (d->arch && !strcmp(d->arch, arch))))
-				rc = load_image(p, d, err);
-	if (rc == 0 && !p->images.len)
-		rc = error_set(
-			err, ENOENT, "no image %s%s%s", ref, arch ? " for " : "", arch ? arch : "");
-	return rc;
 }
 
 static void add_blob(struct push *p, const struct oci_descriptor *d)
@@ -88,7 +39,7 @@ static void add_blob(struct push *p, const struct oci_descriptor *d)
 
 static void list_blobs(struct push *p)
 {
-	vec_for_each (i, &p->images) {
+	vec_for_each (i, &p->images.items) {
 		add_blob(p, &i->m.config);
 		vec_for_each (l, &i->m.layers)
 			add_blob(p, l);
@@ -180,22 +131,16 @@ static int put_documents(struct push *p, struct registry *r, char **digest, stru
 {
 	const char *name = p->to.digest ? p->to.digest : p->to.tag ? p->to.tag : "latest";
 	int rc = 0;
-	struct oci_index index = {0};
-	for (size_t i = 0; rc == 0 && i < p->images.len; i++) {
-		const struct push_image *img = &p->images.items[i];
-		bool alone = p->images.len == 1;
+	for (size_t i = 0; rc == 0 && i < p->images.items.len; i++) {
+		const struct selected *img = &p->images.items.items[i];
+		bool alone = p->images.items.len == 1;
 		rc = put_document(r, alone ? name : img->d.digest, img->d.media_type,
 			img->text.data, img->text.len, digest, err);
-		/* What our index says about it is nobody else's. */
-		struct oci_descriptor plain = img->d;
-		memset(&plain.annotations, 0, sizeof(plain.annotations));
-		vec_push(&index.manifests, plain);
 	}
-	if (rc == 0 && p->images.len > 1) {
-		char *json _free_ = oci_index_print(&index);
+	if (rc == 0 && p->images.items.len > 1) {
+		char *json _free_ = selection_index(&p->images);
 		rc = put_document(r, name, OCI_TYPE_INDEX, json, strlen(json), digest, err);
 	}
-	vec_done(&index.manifests); /* the descriptors are the images' */
 	return rc;
 }
 
@@ -241,7 +186,7 @@ int image_push(struct image_store *s, const char *ref, const struct image_push_o
 	int lock _close_ = store_lock_index(s, LOCK_SH, err);
 	rc = lock < 0 ? lock : store_index_load(s, &index, err);
 	if (rc == 0) {
-		rc = load_images(&p, &index, full, o->arch, err);
+		rc = selection_load(&p.images, s, &index, full, o->arch, err);
 		if (rc == 0) {
 			list_blobs(&p);
 			find_source(&p, &index);
