@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a registry and its user write: references, headers and challenges, credential files.
+// What registries, other programs and users write: references, headers and challenges, credential
+// files, the manifest of a docker archive.
 #include "wire/auth_file.h"
+#include "wire/docker_archive.h"
 #include "wire/http_head.h"
 #include "wire/oci.h"
 #include "wire/reference.h"
@@ -52,6 +54,19 @@ static void check_auth(const char *text, size_t len)
 	free(printed);
 }
 
+static void check_archive(const char *text, size_t len)
+{
+	struct docker_archive a;
+	if (docker_archive_parse(&a, text, len, NULL) < 0)
+		return;
+	char *printed = docker_archive_print(&a);
+	docker_archive_done(&a);
+	if (docker_archive_parse(&a, printed, strlen(printed), NULL) < 0)
+		__builtin_trap();
+	docker_archive_done(&a);
+	free(printed);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
 	struct http_challenge c;
@@ -66,6 +81,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	check_reference(text);
 	check_head((const char *)data, len);
 	check_auth(text, len);
+	check_archive(text, len);
 	if (http_challenge_parse(&c, text))
 		http_challenge_done(&c);
 	if (http_base64_decode(text, &out) == 0) {

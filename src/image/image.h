@@ -150,6 +150,29 @@ bool image_ref_same(const char *a, const char *b); /* "debian" and "debian:trixi
 int boot_pull(struct image_store *s, const char *ref, const char *arch,
 	const struct image_pull_options *options, struct error *err);
 
+struct image_import_options {
+	const struct image_progress *progress; /* or NULL */
+	const char *name;		       /* NULL: the name that the archive gives */
+	const char *arch; /* NULL: all that are in it; of a file tree, the host's */
+};
+
+/* From a file ("-": stdin): an OCI layout (also a directory), a docker archive, or else the tar of
+ * a file tree, which becomes a layer as it is. Archives may be compressed. *names gets a line for
+ * each image. -EINVAL: it needs a name; -EBADMSG, -ENOTSUP, -ENOENT. */
+int image_import(struct image_store *s, const char *path,
+	const struct image_import_options *options, struct strbuf *names, struct error *err);
+
+struct image_export_options {
+	const struct image_progress *progress; /* or NULL */
+	const char *format;		       /* "oci": layout in a tar, "oci-dir", "docker" */
+	const char *arch; /* NULL: all that are here; docker: the host's, or the only one */
+};
+
+/* Into a new file or directory, or a tar to stdout ("-"); layers as they are in the store, in a
+ * docker archive uncompressed. What was begun is removed when it fails. */
+int image_export(struct image_store *s, const char *ref, const char *path,
+	const struct image_export_options *options, struct error *err);
+
 /* What image_commit_layer() writes into the OCI config. */
 struct image_config {
 	const char *ref, *arch;

@@ -40,18 +40,9 @@ static char *layer_path(const struct image_store *s, const char *diff_id)
 /* By the first bytes: media types are often wrong, and the digests decide anyway. */
 static enum compression compression_of_fd(int fd)
 {
-	uint8_t m[6] = {0};
+	uint8_t m[8];
 	ssize_t n = pread(fd, m, sizeof(m), 0);
-	if (n >= 2 && m[0] == 0x1f && m[1] == 0x8b)
-		return COMPRESSION_GZIP;
-	if (n >= 4 && load_le32(m) == 0xfd2fb528)
-		return COMPRESSION_ZSTD;
-	if (n >= 6 && !memcmp(m,
-			      "\xfd"
-			      "7zXZ",
-			      6))
-		return COMPRESSION_XZ;
-	return COMPRESSION_NONE;
+	return compression_of_bytes(m, n > 0 ? (size_t)n : 0);
 }
 
 /* The compressed blob, which is hashed while it is read. */

@@ -77,6 +77,22 @@ enum compression compression_of_name(const char *name)
 	return COMPRESSION_NONE;
 }
 
+enum compression compression_of_bytes(const void *bytes, size_t len)
+{
+	static const struct {
+		const char *magic;
+		size_t len;
+		enum compression c;
+	} table[] = {{"\x1f\x8b", 2, COMPRESSION_GZIP}, {"\x28\xb5\x2f\xfd", 4, COMPRESSION_ZSTD},
+		{"\xfd"
+		 "7zXZ",
+			6, COMPRESSION_XZ}};
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++)
+		if (len >= table[i].len && !memcmp(bytes, table[i].magic, table[i].len))
+			return table[i].c;
+	return COMPRESSION_NONE;
+}
+
 struct decompress {
 	enum compression kind;
 	stream_read_fn *read;

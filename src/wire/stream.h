@@ -31,6 +31,9 @@ enum compression { COMPRESSION_NONE, COMPRESSION_GZIP, COMPRESSION_XZ, COMPRESSI
 /* By the end of a file name: "data.tar.xz". No known suffix is COMPRESSION_NONE. */
 enum compression compression_of_name(const char *name);
 
+/* By the first bytes of a stream; 6 of them are enough. */
+enum compression compression_of_bytes(const void *bytes, size_t len);
+
 struct decompress;
 /* Decompresses what `read` delivers. Concatenated streams are one; trailing garbage, truncation and
  * more than limit bytes of output are errors. Memory is bounded by 256 MiB whatever the input. */
