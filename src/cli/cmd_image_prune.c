@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cli/command.h"
+#include "cli/run.h"
 #include "cli/units.h"
 #include "image/image.h"
 #include "instance/store.h"
@@ -31,7 +31,9 @@ static int run(struct cli *cli, const void *values, char **operands, size_t n)
 	struct instances in = {0};
 	uint64_t freed = 0;
 	char size[24];
-	int r = image_store_open(&store, NULL, &err);
+	int r = container_own_trees(&err);
+	if (!r)
+		r = image_store_open(&store, NULL, &err);
 	if (!r && v->all)
 		r = instance_list(image_store_home(store), &in.items, &in.n, &err);
 	if (!r)

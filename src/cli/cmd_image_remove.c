@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cli/command.h"
+#include "cli/run.h"
 #include "cli/units.h"
 #include "image/image.h"
 
@@ -13,7 +13,9 @@ static int run(struct cli *cli, const void *values, char **operands, size_t n)
 	struct error err _error_ = ERROR_INIT;
 	struct image_store *store = NULL;
 	uint64_t total = 0;
-	int r = image_store_open(&store, NULL, &err);
+	int r = container_own_trees(&err);
+	if (!r)
+		r = image_store_open(&store, NULL, &err);
 	for (size_t i = 0; !r && i < n; i++) {
 		uint64_t freed = 0;
 		r = image_remove(store, operands[i], v->arch, &freed, &err);

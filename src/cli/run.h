@@ -29,6 +29,9 @@ struct run_values {
 /* run_container.c: from here on we are root of something, with mounts of our own, in a process that
  * has one thread. *one_id: of a user namespace that maps nobody else, which the user is told. */
 int container_become_root(struct cli *cli, bool *one_id, struct error *err);
+/* For what removes layers' trees, some of whose files may be another ID's: becomes root if the user
+ * is not and there are trees. */
+int container_own_trees(struct error *err);
 /* run_container.c: the exit status. command: n words, ends with NULL. */
 int run_container(struct cli *cli, const struct run_values *v, const char *image, char **command,
 	size_t n_command);

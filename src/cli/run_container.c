@@ -369,6 +369,17 @@ int container_become_root(struct cli *cli, bool *one_id, struct error *err)
 	return e;
 }
 
+int container_own_trees(struct error *err)
+{
+	char *home _free_ = NULL, *why _free_ = NULL;
+	bool one_id;
+	int e = paths_home(&home, err);
+	if (e < 0)
+		return e;
+	char *trees _free_ = xasprintf("%s/images/trees", home);
+	return access(trees, F_OK) < 0 ? 0 : subids_become_root(&one_id, &why, err);
+}
+
 static int open_image(struct run *r, const char *ref, struct error *err)
 {
 	struct error inner _error_ = ERROR_INIT;

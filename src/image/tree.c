@@ -23,6 +23,8 @@
 #define GONE_PREFIX ".gone-"
 
 enum { PROGRESS_MS = 100, HEX_DIGITS = 64, DEPTH_MAX = 64 };
+/* What takes less time than reading about it is done in silence. */
+#define TELL_BYTES (16 * MiB)
 
 /* What the child tells; shared memory. */
 struct report {
@@ -186,8 +188,9 @@ static int make(struct image_store *s, int trees, const char *name, const struct
 	bool one_id, const struct image_progress *progress, struct error *err)
 {
 	char *temporary _free_ = xasprintf(NEW_PREFIX "%d", (int)getpid());
-	progress_stage(
-		progress, "Unpacking a layer (%llu MiB)", (unsigned long long)(layer->size / MiB));
+	if (layer->size >= TELL_BYTES)
+		progress_stage(progress, "Unpacking a layer (%llu MiB)",
+			(unsigned long long)(layer->size / MiB));
 	int r = dir_remove_tree(trees, temporary, err);
 	if (r < 0)
 		return r;

@@ -82,7 +82,7 @@ def busybox_layer(program):
     with open(program, "rb") as f:
         layer.add("bin/busybox", data=f.read(), mode=0o755)
     for name in ("sh", "cat", "echo", "id", "ls", "sleep", "true", "hostname", "mount", "stat", "env",
-                 "touch", "kill", "tty", "grep", "dd", "unshare", "head", "wc", "nproc", "rm", "mkdir", "sync"):
+                 "touch", "kill", "tty", "grep", "dd", "unshare", "head", "wc", "nproc", "rm", "mkdir", "sync", "nc", "stty"):
         layer.link("bin/" + name, "busybox")
     layer.add("etc/passwd", data=b"root:x:0:0::/root:/bin/sh\nanna:x:1000:1001::/tmp:/bin/sh\n")
     layer.add("etc/group", data=b"root:x:0:\nstaff:x:1001:\nusers:x:50:anna\n")

@@ -1,13 +1,20 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """`strata run` at container level, with images that are made here."""
+import fcntl
 import glob
 import json
 import os
+import pty
+import select
+import shutil
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 
 from bundle import BUSYBOX, Skip, check, finish, run_tests, same
@@ -209,6 +216,103 @@ def test_the_image_in_use_stays():
     p.wait()
     strata("list")
     check(not leftovers(), leftovers())
+
+
+def test_a_terminal():
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(ours, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 77, 0, 0))
+    before = termios.tcgetattr(theirs)
+    p = subprocess.Popen([STRATA, "run", "--rm", "box", "--", "sh"], env=ENV, stdin=theirs, stdout=theirs, stderr=theirs)
+    os.write(ours, b"stty size; tty; echo $TERM; exit 5\n")
+    text, end = b"", time.time() + 20
+    while time.time() < end and p.poll() is None:
+        while select.select([ours], [], [], 0.1)[0]:
+            text += os.read(ours, 4096)
+    p.kill()
+    check(p.wait() == 5, text)
+    for want in (b"33 77", b"/dev/pts/0"):
+        check(want in text, text)
+    same(termios.tcgetattr(theirs), before)
+    os.close(ours)
+    os.close(theirs)
+    run("true", options=["-t"], status=125)  # no terminal here
+
+
+def test_networks():
+    if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
+        raise Skip("no /dev/net/tun")
+    same(sh("ls /sys/class/net", options=["--network", "none"]), "lo")
+    same(sh("ls /sys/class/net; cat /etc/resolv.conf; grep $(hostname) /etc/hosts; grep more /etc/hosts",
+            options=["--hostname", "web", "--add-host", "more:10.1.2.3"]).split(),
+         ["lo", "tap0", "nameserver", "10.0.2.3", "10.0.2.15", "web", "10.1.2.3", "more"])
+    same(sh("cat /etc/resolv.conf", options=["--dns", "192.0.2.1"]), "nameserver 192.0.2.1")
+    same(sh("ls /proc/self/ns/net -l | head -c0; ls /sys/class/net", options=["--network", "host"]).split(),
+         sorted(os.listdir("/sys/class/net")))
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    p = begin("--rm", "-p", f"127.0.0.1:{port}:80", command=("sh", "-c", "echo ready; echo served | nc -l -p 80"))
+    same(p.stdout.readline(), b"ready\n")
+    text = b""
+    for _ in range(100):
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=5) as c:
+                text = c.recv(100)
+        except OSError:
+            pass
+        if text:
+            break
+        time.sleep(0.1)
+    same(text, b"served\n")
+    p.kill()
+    p.wait()
+    run("true", options=["-p", "80:80", "--network", "none"], status=2)
+    strata("list")
+
+
+def as_user(home, ranges, *args):
+    """As user 1000, to whom /etc/subuid gives a range or none."""
+    with open(home + "/ranges", "w") as f:
+        f.write("1000:300000:65536\n" if ranges else "")
+    bind = f"mount --bind {home}/ranges /etc/subuid && mount --bind {home}/ranges /etc/subgid && exec \"$@\""
+    user = ["setpriv", "--reuid", "1000", "--regid", "1000", "--clear-groups"]
+    env = {**ENV, "STRATA_HOME": home + "/store", "STRATA_LIBEXEC": home, "HOME": home}
+    return subprocess.run(["unshare", "-m", "sh", "-c", bind, "sh", *user, home + "/strata", *args], env=env,
+                          stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+
+
+def test_without_root():
+    for f in ("/etc/subuid", "/etc/subgid"):
+        if not os.path.exists(f):
+            raise Skip("no " + f)
+    if not shutil.which("newuidmap"):
+        raise Skip("no newuidmap")
+    home = tempfile.mkdtemp(prefix="strata-user-")
+    shutil.copy(STRATA, home + "/strata")
+    shutil.copy(os.environ["STRATA_OCI"], home + "/strata-oci")
+    store = Store(home + "/store")
+    layer = busybox_layer(BUSYBOX).add("anna", uid=1000, gid=1001, mode=0o600)
+    # What hides a lower file, and who owns one, are what a user cannot write by himself.
+    store.add("box:latest", [layer.take(), Layer().add("etc/.wh.group").take()])
+    subprocess.run(["chown", "-R", "1000:1000", home], check=True)
+    os.chmod(home, 0o755)
+    script = "id -u; cat /proc/self/uid_map; stat -c %u /anna; ls /etc; touch /made; stat -c %u /made; rm /anna"
+    try:
+        p = as_user(home, True, "run", "--network", "none", "--name", "one", "box", "--", "sh", "-ec", script)
+        same((p.returncode, p.stderr), (0, ""))
+        same(p.stdout.split(), "0 0 1000 1 1 300000 65536 1000 hostname hosts passwd resolv.conf 0".split())
+        p = as_user(home, True, "rm", "one")
+        same((p.returncode, p.stderr, os.listdir(home + "/store/instances")), (0, "", []))
+        p = as_user(home, True, "run", "--network", "none", "--rm", "-u", "anna", "box", "--", "cat", "/anna")
+        same((p.returncode, p.stdout, p.stderr), (0, "", ""))
+        p = as_user(home, False, "run", "--network", "none", "--rm", "box", "--", "sh", "-ec", script)
+        same((p.returncode, p.stdout.split()), (0, "0 0 1000 1 0 hostname hosts passwd resolv.conf 0".split()))
+        check("give" in p.stderr and "no range" in p.stderr, p.stderr)
+        same(as_user(home, True, "image", "remove", "box").returncode, 0)
+        # Those with the other owners stay until their user removes an image himself.
+        same(len(os.listdir(home + "/store/images/trees")), 1 + 2)
+    finally:
+        subprocess.run(["rm", "-rf", "--one-file-system", home])
 
 
 def main():
