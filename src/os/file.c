@@ -109,6 +109,23 @@ static int remove_entries(struct removal *r, DIR *dir, unsigned depth, struct er
 	return rc;
 }
 
+/* A directory of ours whose mode keeps even us out. */
+static int open_own(int dir_fd, const char *name)
+{
+	const int flags = O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+	char path[32];
+	struct stat st;
+	int at _close_ = openat(dir_fd, name, flags | O_PATH);
+	if (at < 0 || fstat(at, &st) < 0)
+		return -1;
+	if ((st.st_mode & 0700) != 0700 && st.st_uid == geteuid()) {
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", at);
+		if (chmod(path, 0700) < 0)
+			return -1;
+	}
+	return openat(at, ".", flags | O_RDONLY);
+}
+
 static int remove_entry(
 	struct removal *r, int dir_fd, const char *name, unsigned depth, struct error *err)
 {
@@ -118,7 +135,7 @@ static int remove_entry(
 		return error_errno(err, errno, "remove %s", name);
 	if (depth > REMOVAL_DEPTH_MAX)
 		return move_up(r, dir_fd, name, err);
-	int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	int fd = open_own(dir_fd, name);
 	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
 	if (!dir) {
 		int code = errno;
