@@ -54,7 +54,7 @@ static const struct option options[] = {
 
 const struct command cmd_image_prune = {
 	.name = "image prune",
-	.summary = "Remove what no image needs: old layers, interrupted and cached downloads",
+	.summary = "Remove what no image needs: old layers, steps of builds, cached downloads",
 	.options = options,
 	.n_options = ARRAY_SIZE(options),
 	.values_bytes = sizeof(struct values),

@@ -195,6 +195,12 @@ int image_open_unconfigured(struct image_store *s, const char *ref, const char *
 	return open_kind(s, ref, arch, IMAGE_UNCONFIGURED, out, err);
 }
 
+int image_open_step(struct image_store *s, const char *ref, const char *arch, struct image **out,
+	struct error *err)
+{
+	return open_kind(s, ref, arch, IMAGE_STEP, out, err);
+}
+
 int boot_open(struct image_store *s, const char *ref, const char *arch, struct image **out,
 	struct error *err)
 {
@@ -204,7 +210,8 @@ int boot_open(struct image_store *s, const char *ref, const char *arch, struct i
 /* The best match of a reference for commands that take any kind: finished images first. */
 static struct oci_descriptor *find_any(struct oci_index *index, const char *ref, const char *arch)
 {
-	static const enum image_kind order[] = {IMAGE_ROOTFS, IMAGE_BOOT, IMAGE_UNCONFIGURED};
+	static const enum image_kind order[] = {
+		IMAGE_ROOTFS, IMAGE_BOOT, IMAGE_UNCONFIGURED, IMAGE_STEP};
 	for (size_t i = 0; i < ARRAY_SIZE(order); i++) {
 		struct oci_descriptor *d = store_find(index, ref, arch, order[i]);
 		if (d)
@@ -272,11 +279,12 @@ int image_list(struct image_store *s, struct image_info **out, size_t *n, struct
 	if (rc < 0)
 		return rc;
 	struct image_info *list = xcalloc(index.manifests.len + 1, sizeof(*list));
+	*n = 0;
 	for (size_t i = 0; i < index.manifests.len; i++)
-		fill_info(s, &index.manifests.items[i], &list[i]);
-	qsort(list, index.manifests.len, sizeof(*list), compare_info);
+		if (descriptor_kind(&index.manifests.items[i]) != IMAGE_STEP)
+			fill_info(s, &index.manifests.items[i], &list[(*n)++]);
+	qsort(list, *n, sizeof(*list), compare_info);
 	*out = list;
-	*n = index.manifests.len;
 	oci_index_done(&index);
 	return 0;
 }

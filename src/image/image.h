@@ -57,6 +57,7 @@ enum image_kind {
 	IMAGE_ROOTFS,	    /* a file tree with a configuration */
 	IMAGE_BOOT,	    /* kernel, initramfs, modules */
 	IMAGE_UNCONFIGURED, /* a file tree that `dpkg --configure -a` has still to finish */
+	IMAGE_STEP,	    /* of a build, kept for the next one */
 };
 
 struct image_layer {
@@ -124,6 +125,23 @@ struct image_pull_options {
  * damaged or wrong data, -ENETUNREACH/-EHOSTUNREACH/-ETIMEDOUT no network, -ENOSPC, -EACCES. */
 int image_pull(struct image_store *s, const char *ref, const char *arch,
 	const struct image_pull_options *options, struct error *err);
+/* An image of base's layers and at most one more. */
+struct tar_writer;
+typedef int image_layer_fn(void *opaque, struct tar_writer *w, struct error *err);
+struct image_derived {
+	const struct image *base; /* NULL: none */
+	const struct json_t
+		*config; /* image-spec, "config.md"; its rootfs.diff_ids are made here */
+	const char *arch;
+	image_layer_fn *layer; /* writes the new layer's entries; NULL, or none written: no layer */
+	void *opaque;
+	bool step; /* IMAGE_STEP, which only image_open_step() finds */
+};
+int image_derive(
+	struct image_store *s, const struct image_derived *d, const char *ref, struct error *err);
+int image_open_step(struct image_store *s, const char *ref, const char *arch, struct image **out,
+	struct error *err);
+
 struct image_push_options {
 	const struct image_progress *progress; /* or NULL */
 	const char *to;	  /* another reference, with a host; NULL: the image's own */
@@ -198,7 +216,7 @@ struct image_info {
 	bool damaged;			   /* a blob is missing or has the wrong size: pull again */
 };
 
-/* Sorted by ref, then arch. free with image_list_free(). */
+/* Sorted by ref, then arch; without the steps of builds. Free with image_list_free(). */
 int image_list(struct image_store *s, struct image_info **out, size_t *n, struct error *err);
 void image_list_free(struct image_info *list, size_t n);
 

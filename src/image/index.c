@@ -18,12 +18,20 @@ enum image_kind descriptor_kind(const struct oci_descriptor *d)
 		oci_annotation_get(d->annotations.items, d->annotations.len, ANNOTATION_STATE);
 	if (d->artifact_type && !strcmp(d->artifact_type, BOOT_ARTIFACT_TYPE))
 		return IMAGE_BOOT;
+	if (state && !strcmp(state, "step"))
+		return IMAGE_STEP;
 	return state && !strcmp(state, "unconfigured") ? IMAGE_UNCONFIGURED : IMAGE_ROOTFS;
 }
 
 const char *image_kind_name(enum image_kind kind)
 {
-	return kind == IMAGE_BOOT ? "boot" : kind == IMAGE_UNCONFIGURED ? "unconfigured" : "image";
+	static const char *const names[] = {
+		[IMAGE_ROOTFS] = "image",
+		[IMAGE_BOOT] = "boot",
+		[IMAGE_UNCONFIGURED] = "unconfigured",
+		[IMAGE_STEP] = "step",
+	};
+	return names[kind];
 }
 
 const char *descriptor_ref(const struct oci_descriptor *d)

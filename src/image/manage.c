@@ -163,10 +163,13 @@ int image_prune(struct image_store *s, bool (*unused)(void *opaque, const char *
 	rc = lock < 0 ? lock : store_index_load(s, &index, err);
 	if (rc == 0) {
 		bool changed = false;
-		for (size_t i = index.manifests.len; unused && i-- > 0;) {
+		for (size_t i = index.manifests.len; i-- > 0;) {
 			const struct oci_descriptor *d = &index.manifests.items[i];
-			if (descriptor_kind(d) == IMAGE_BOOT || store_in_use(s, d) ||
-				!unused(opaque, descriptor_ref(d)))
+			enum image_kind kind = descriptor_kind(d);
+			bool goes =
+				kind == IMAGE_STEP ||
+				(kind != IMAGE_BOOT && unused && unused(opaque, descriptor_ref(d)));
+			if (!goes || store_in_use(s, d))
 				continue;
 			drop_at(&index, i);
 			changed = true;

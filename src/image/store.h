@@ -19,7 +19,7 @@
 #define BOOT_BUSYBOX_TYPE   "application/vnd.strata.boot.busybox.v1"
 #define ANNOTATION_REF	    "org.opencontainers.image.ref.name"
 #define ANNOTATION_CREATED  "org.opencontainers.image.created"
-#define ANNOTATION_STATE    "vnd.strata.state" /* "unconfigured" or absent */
+#define ANNOTATION_STATE    "vnd.strata.state" /* "unconfigured", "step" or absent */
 #define ANNOTATION_KERNEL   "vnd.strata.kernel.version"
 
 struct image_store {
