@@ -48,7 +48,9 @@ static int run(struct cli *cli, const void *values, char **operands, size_t n)
 
 static const struct option options[] = {
 	{"arch", 0, OPTION_STRING, offsetof(struct values, arch), "ARCH",
-		"the instruction set: riscv64, amd64, arm64, arm/v7 (the host's)", NULL},
+		"the instruction set: riscv64, amd64, arm64, arm/v7, or all that a registry has "
+		"(the host's)",
+		NULL},
 	{"refresh", 0, OPTION_FLAG, offsetof(struct values, refresh), NULL,
 		"ask for a newer one even if it is here", NULL},
 };

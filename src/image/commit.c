@@ -4,6 +4,7 @@
 #include "image/names.h"
 #include "wire/tar.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 
 #define DEFAULT_LIMIT (16 * GiB)
@@ -83,7 +84,8 @@ int config_check(const struct oci_manifest *m, const struct oci_config *c, struc
 
 int commit_documents(struct image_store *s, const char *ref, const char *media_type,
 	const struct strbuf *manifest_text, const struct oci_manifest *m,
-	const struct strbuf *config_text, const struct oci_config *c, struct error *err)
+	const struct strbuf *config_text, const struct oci_config *c,
+	const struct oci_descriptor *from, struct error *err)
 {
 	struct oci_descriptor d = {0}, config = {0};
 	int rc = blob_put(
@@ -96,6 +98,12 @@ int commit_documents(struct image_store *s, const char *ref, const char *media_t
 		add_annotation(&d, ANNOTATION_REF, ref);
 		if (c->created && *c->created)
 			add_annotation(&d, ANNOTATION_CREATED, c->created);
+		if (from) {
+			char size[24];
+			snprintf(size, sizeof(size), "%" PRIu64, from->size);
+			add_annotation(&d, ANNOTATION_INDEX, from->digest);
+			add_annotation(&d, ANNOTATION_INDEX_SIZE, size);
+		}
 		rc = store_index_put(s, &d, err);
 	}
 	oci_descriptor_done(&config);

@@ -14,10 +14,11 @@ int manifest_check(const struct oci_manifest *m, struct error *err);
 /* Whether configuration and manifest fit each other and us. */
 int config_check(const struct oci_manifest *m, const struct oci_config *c, struct error *err);
 /* Writes the two documents as they came and enters the image into the index; its layers are there.
- */
+ * from (may be NULL): the index that led to it, already a blob. */
 int commit_documents(struct image_store *s, const char *ref, const char *media_type,
 	const struct strbuf *manifest_text, const struct oci_manifest *m,
-	const struct strbuf *config_text, const struct oci_config *c, struct error *err);
+	const struct strbuf *config_text, const struct oci_config *c,
+	const struct oci_descriptor *from, struct error *err);
 /* Rewrites a hostile tar stream into w as image_commit_layer() describes. */
 int sanitize_tar(int tar_fd, struct blob_writer *w, const struct image_progress *progress,
 	struct error *err);

@@ -110,18 +110,19 @@ static int put_blob(
 }
 
 /* index.json names one thing: a manifest, or an index of several. */
-static int put_index(
-	struct sink *k, const struct selection *sel, const char *ref, struct error *err)
+static int put_index(struct sink *k, struct image_store *s, const struct selection *sel,
+	const char *ref, struct error *err)
 {
 	struct oci_index top = {0};
 	struct oci_descriptor d = {0};
 	int rc = 0;
 	if (sel->items.len == 1) {
-		d = descriptor_copy(&sel->items.items[0].d);
+		struct oci_descriptor plain = sel->items.items[0].d;
+		memset(&plain.annotations, 0, sizeof(plain.annotations));
+		d = descriptor_copy(&plain);
 	} else {
-		char *json _free_ = selection_index(sel);
-		d = (struct oci_descriptor){
-			.media_type = xstrdup(OCI_TYPE_INDEX), .size = strlen(json)};
+		char *type = NULL, *json _free_ = selection_index(sel, s, &type);
+		d = (struct oci_descriptor){.media_type = type, .size = strlen(json)};
 		digest_text(json, strlen(json), d.digest);
 		char *name _free_ = xasprintf("blobs/sha256/%s", d.digest + 7);
 		rc = put_bytes(k, name, json, strlen(json), err);
@@ -154,7 +155,7 @@ static int export_oci(struct sink *k, struct image_store *s, const struct select
 			if (rc == 0)
 				rc = put_blob(k, s, l, err);
 	}
-	return rc < 0 ? rc : put_index(k, sel, ref, err);
+	return rc < 0 ? rc : put_index(k, s, sel, ref, err);
 }
 
 static int docker_layers(struct sink *k, struct image_store *s, const struct selected *i,

@@ -119,10 +119,13 @@ struct image_pull_options {
 	bool refresh;			       /* ask the archive even if the store has the image */
 };
 
-/* Gets ref for arch. Without refresh, an image that is there is a success at once, without network.
- * An unconfigured one that an interrupted pull left is configured without a new download. Two pulls
- * at once wait for each other. -ENOENT unknown name or suite, -EKEYREJECTED bad signature, -EBADMSG
- * damaged or wrong data, -ENETUNREACH/-EHOSTUNREACH/-ETIMEDOUT no network, -ENOSPC, -EACCES. */
+#define IMAGE_ARCH_ALL "all"
+
+/* Gets ref for arch; IMAGE_ARCH_ALL: from a registry, each that it has. Without refresh, an image
+ * that is there is a success at once, without network. An unconfigured one that an interrupted pull
+ * left is configured without a new download. Two pulls at once wait for each other. -ENOENT unknown
+ * name or suite, -EKEYREJECTED bad signature, -EBADMSG damaged or wrong data,
+ * -ENETUNREACH/-EHOSTUNREACH/-ETIMEDOUT no network, -ENOSPC, -EACCES. */
 int image_pull(struct image_store *s, const char *ref, const char *arch,
 	const struct image_pull_options *options, struct error *err);
 /* An image of base's layers and at most one more. */

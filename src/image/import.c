@@ -18,6 +18,7 @@ struct import {
 	char *name; /* complete, or NULL: as the archive says */
 	struct strbuf *names;
 	size_t images;
+	const struct oci_descriptor *from; /* the index whose manifests are imported, or NULL */
 };
 
 /* Copies bytes into a blob; want may be NULL. Fills digest, size and media_type of *out. */
@@ -90,7 +91,8 @@ static int finish(struct import *im, const char *ref, const char *media_type,
 		rc = MIN(fd, 0);
 	}
 	if (rc == 0)
-		rc = commit_documents(im->store, ref, media_type, text, m, config_text, c, err);
+		rc = commit_documents(
+			im->store, ref, media_type, text, m, config_text, c, im->from, err);
 	if (rc == 0) {
 		strbuf_addf(im->names, "%s\n", ref);
 		im->images++;
@@ -147,9 +149,13 @@ static int import_descriptor(struct import *im, const char *ref, const struct oc
 		return import_manifest(im, ref, media_type, &text, err);
 	if (depth)
 		return error_set(err, EBADMSG, "an index in an index in an index");
+	struct oci_descriptor from = {0};
 	rc = oci_index_parse(&index, text.data, text.len, err);
+	if (rc == 0)
+		rc = blob_put(im->store, text.data, text.len, media_type, &from, err);
 	if (rc < 0)
 		return rc;
+	im->from = &from;
 	vec_for_each (e, &index.manifests) {
 		char *name _free_ = blob_name(e->digest);
 		/* Attestations and the like are for no platform; archives of one architecture
@@ -158,6 +164,8 @@ static int import_descriptor(struct import *im, const char *ref, const struct oc
 			bundle_has(&im->bundle, name))
 			rc = import_descriptor(im, ref, e, depth + 1, err);
 	}
+	im->from = NULL;
+	oci_descriptor_done(&from);
 	oci_index_done(&index);
 	return rc;
 }

@@ -222,7 +222,11 @@ static void add_reachable(
 	vec_for_each (d, &index->manifests) {
 		struct strbuf text _strbuf_ = STRBUF_INIT;
 		struct oci_manifest m;
+		const char *from = oci_annotation_get(
+			d->annotations.items, d->annotations.len, ANNOTATION_INDEX);
 		add_name(set, d->digest);
+		if (from && oci_digest_ok(from))
+			add_name(set, from);
 		/* A damaged manifest reaches nothing; its image must be pulled again anyhow. */
 		if (blob_read(s, d, &text, NULL) < 0 ||
 			oci_manifest_parse(&m, text.data, text.len, NULL) < 0)

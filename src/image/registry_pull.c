@@ -86,38 +86,14 @@ static int no_arch(const struct oci_index *index, const char *arch, struct error
 	return -ENOENT;
 }
 
-/* Follows an index to the manifest for arch. */
-static int get_manifest(struct registry *r, const char *reference, const char *arch,
-	struct document *out, struct error *err)
-{
-	struct document top;
-	struct oci_index index;
-	int rc = get_document(r, reference, &top, err);
-	if (rc < 0 || top.kind == OCI_DOCUMENT_MANIFEST) {
-		*out = top;
-		return rc;
-	}
-	rc = oci_index_parse(&index, top.text.data, top.text.len, err);
-	document_done(&top);
-	if (rc < 0)
-		return rc;
-	const struct oci_descriptor *d = choose(&index, arch);
-	rc = d ? get_document(r, d->digest, out, err) : no_arch(&index, arch, err);
-	oci_index_done(&index);
-	if (rc == 0 && out->kind != OCI_DOCUMENT_MANIFEST) {
-		document_done(out);
-		rc = error_set(err, EBADMSG, "an index in an index");
-	}
-	return rc;
-}
-
-/* An image of this host's store for later; everything else is set in struct pull. */
 struct pull {
 	struct image_store *store;
 	struct registry *r;
 	const char *ref; /* complete */
 	const char *arch;
 	const struct image_progress *progress;
+	const struct document *index; /* that led here, or NULL */
+	struct oci_descriptor from;   /* the same, once it is a blob; size 0 before */
 	struct oci_manifest manifest;
 	struct strbuf config_text;
 	struct oci_config config;
@@ -151,7 +127,7 @@ static int check_config(const struct pull *p, struct error *err)
 {
 	const struct oci_config *c = &p->config;
 	size_t len = strcspn(p->arch, "/");
-	if (strncmp(c->arch, p->arch, len) || c->arch[len]) {
+	if (strcmp(p->arch, IMAGE_ARCH_ALL) && (strncmp(c->arch, p->arch, len) || c->arch[len])) {
 		error_set(err, ENOENT, "is for %.40s only", c->arch);
 		error_remedy(err, "add --arch %.40s", c->arch);
 		return -ENOENT;
@@ -179,12 +155,61 @@ static int pull_document(struct pull *p, const struct document *doc, struct erro
 		rc = check_config(p, err);
 	if (rc == 0)
 		rc = get_layers(p, err);
+	if (rc == 0 && p->index && !p->from.size)
+		rc = blob_put(p->store, p->index->text.data, p->index->text.len,
+			p->index->media_type, &p->from, err);
 	if (rc == 0)
 		rc = commit_documents(p->store, p->ref, doc->media_type, &doc->text, &p->manifest,
-			&p->config_text, &p->config, err);
+			&p->config_text, &p->config, p->from.size ? &p->from : NULL, err);
 	oci_manifest_done(&p->manifest);
 	oci_config_done(&p->config);
 	strbuf_done(&p->config_text);
+	return rc;
+}
+
+/* One entry of an index. */
+static int pull_entry(struct pull *p, const struct oci_descriptor *d, struct error *err)
+{
+	struct document doc;
+	int rc = get_document(p->r, d->digest, &doc, err);
+	if (rc < 0)
+		return rc;
+	rc = doc.kind == OCI_DOCUMENT_MANIFEST ? pull_document(p, &doc, err)
+					       : error_set(err, EBADMSG, "an index in an index");
+	document_done(&doc);
+	return rc;
+}
+
+/* Each architecture once; what is for none is left out. */
+static int pull_all(struct pull *p, const struct oci_index *index, struct error *err)
+{
+	size_t n = 0;
+	int rc = 0;
+	vec_for_each (d, &index->manifests) {
+		if (rc < 0 || !d->arch || choose(index, d->arch) != d)
+			continue;
+		p->arch = d->arch;
+		rc = pull_entry(p, d, err);
+		n++;
+	}
+	return rc == 0 && !n ? no_arch(index, "any architecture", err) : rc;
+}
+
+static int pull_index(struct pull *p, const struct document *doc, struct error *err)
+{
+	struct oci_index index;
+	int rc = oci_index_parse(&index, doc->text.data, doc->text.len, err);
+	if (rc < 0)
+		return rc;
+	bool all = !strcmp(p->arch, IMAGE_ARCH_ALL);
+	const struct oci_descriptor *d = all ? NULL : choose(&index, p->arch);
+	if (!all && !d)
+		rc = no_arch(&index, p->arch, err);
+	p->index = doc;
+	if (rc == 0)
+		rc = all ? pull_all(p, &index, err) : pull_entry(p, d, err);
+	oci_descriptor_done(&p->from);
+	oci_index_done(&index);
 	return rc;
 }
 
@@ -195,20 +220,18 @@ static int pull_from(struct image_store *s, const struct registry_place *place,
 	struct registry r;
 	struct document doc;
 	char *full _free_ = reference_print(ref);
+	const char *tag = ref->tag ? ref->tag : "latest";
 	progress_stage(progress, "Asking %s for %s", place->host, full);
 	const struct registry_purpose purpose = {.repository = ref->name};
 	int rc = registry_open(&r, place, &purpose, err);
 	if (rc < 0)
 		return rc;
-	rc = get_manifest(&r,
-		ref->digest ? ref->digest
-		: ref->tag  ? ref->tag
-			    : "latest",
-		arch, &doc, err);
+	rc = get_document(&r, ref->digest ? ref->digest : tag, &doc, err);
 	if (rc == 0) {
 		struct pull p = {
 			.store = s, .r = &r, .ref = full, .arch = arch, .progress = progress};
-		rc = pull_document(&p, &doc, err);
+		rc = doc.kind == OCI_DOCUMENT_INDEX ? pull_index(&p, &doc, err)
+						    : pull_document(&p, &doc, err);
 		document_done(&doc);
 	}
 	registry_done(&r);

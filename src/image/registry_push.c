@@ -138,8 +138,9 @@ static int put_documents(struct push *p, struct registry *r, char **digest, stru
 			img->text.data, img->text.len, digest, err);
 	}
 	if (rc == 0 && p->images.items.len > 1) {
-		char *json _free_ = selection_index(&p->images);
-		rc = put_document(r, name, OCI_TYPE_INDEX, json, strlen(json), digest, err);
+		char *type _free_ = NULL,
+			   *json _free_ = selection_index(&p->images, p->store, &type);
+		rc = put_document(r, name, type, json, strlen(json), digest, err);
 	}
 	return rc;
 }

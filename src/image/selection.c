@@ -68,8 +68,67 @@ int selection_open(struct selection *out, struct image_store *s, const char *ref
 	return rc;
 }
 
-char *selection_index(const struct selection *sel)
+static const char *annotation(const struct selected *i, const char *key)
 {
+	return oci_annotation_get(i->d.annotations.items, i->d.annotations.len, key);
+}
+
+static bool selected(const struct selection *sel, const char *digest)
+{
+	vec_for_each (i, &sel->items)
+		if (!strcmp(i->d.digest, digest))
+			return true;
+	return false;
+}
+
+/* The index that all of them say they came from. */
+static int read_original(const struct selection *sel, struct image_store *s, struct strbuf *out)
+{
+	struct oci_descriptor d = {0};
+	const char *digest = annotation(&sel->items.items[0], ANNOTATION_INDEX);
+	const char *size = annotation(&sel->items.items[0], ANNOTATION_INDEX_SIZE);
+	if (!size || !oci_digest_ok(digest))
+		return -ENOENT;
+	vec_for_each (i, &sel->items) {
+		const char *other = annotation(i, ANNOTATION_INDEX);
+		if (!other || strcmp(other, digest))
+			return -ENOENT;
+	}
+	memcpy(d.digest, digest, sizeof(d.digest));
+	d.size = strtoull(size, NULL, 10);
+	return blob_read(s, &d, out, NULL);
+}
+
+static char *original_index(const struct selection *sel, struct image_store *s, char **media_type)
+{
+	struct strbuf text _strbuf_ = STRBUF_INIT;
+	struct oci_index index;
+	enum oci_document kind;
+	char *type = NULL;
+	if (read_original(sel, s, &text) < 0 ||
+		oci_document_kind(text.data, text.len, NULL, &kind, &type, NULL) < 0)
+		return NULL;
+	bool whole = kind == OCI_DOCUMENT_INDEX &&
+		     oci_index_parse(&index, text.data, text.len, NULL) == 0;
+	if (whole) {
+		vec_for_each (d, &index.manifests)
+			whole &= selected(sel, d->digest);
+		oci_index_done(&index);
+	}
+	if (!whole) {
+		free(type);
+		return NULL;
+	}
+	*media_type = type;
+	return strbuf_take(&text);
+}
+
+char *selection_index(const struct selection *sel, struct image_store *s, char **media_type)
+{
+	char *original = original_index(sel, s, media_type);
+	if (original)
+		return original;
+	*media_type = xstrdup(OCI_TYPE_INDEX);
 	struct oci_index index = {0};
 	vec_for_each (i, &sel->items) {
 		/* What our own index says about it is nobody else's. */

@@ -24,7 +24,8 @@ int selection_load(struct selection *out, struct image_store *s, const struct oc
 int selection_open(struct selection *out, struct image_store *s, const char *ref, const char *arch,
 	struct error *err);
 void selection_done(struct selection *sel);
-/* An index of them, as text: the caller frees it. */
-char *selection_index(const struct selection *sel);
+/* An index of them, as text, and its media type: the one that they all came from, when nothing of
+ * it is missing; else a new one. The caller frees both. */
+char *selection_index(const struct selection *sel, struct image_store *s, char **media_type);
 
 #endif

@@ -21,6 +21,9 @@
 #define ANNOTATION_CREATED  "org.opencontainers.image.created"
 #define ANNOTATION_STATE    "vnd.strata.state" /* "unconfigured", "step" or absent */
 #define ANNOTATION_KERNEL   "vnd.strata.kernel.version"
+/* The index that the manifest came from, which is kept for a push; and its size in bytes. */
+#define ANNOTATION_INDEX      "vnd.strata.index"
+#define ANNOTATION_INDEX_SIZE "vnd.strata.index.size"
 
 struct image_store {
 	char *home, *images, *cache; /* absolute paths */

@@ -162,6 +162,14 @@ def push_index():
     index = json.loads(skopeo('inspect', '--raw', '--tls-verify=false', f'docker://{REGISTRY.host}/again:1'))
     same(sorted(m['digest'] for m in index['manifests']),
          sorted(m['digest'] for m in json.loads(LAYOUT.read(LAYOUT.entries[2]['digest']))['manifests']), 'manifests')
+    # All that the index names are here: it goes as it came.
+    same(raw_digest('again:1'), LAYOUT.entries[2]['digest'], 'index')
+    other = Room(TOP, 'pushindex-all')
+    other.ok('image', 'pull', '--arch', 'all', ref)
+    same(other.ok('image', 'push', ref, f'{REGISTRY.host}/all:1').strip(), LAYOUT.entries[2]['digest'], 'index')
+    other.ok('image', 'remove', '--arch', 'amd64', ref)
+    other.ok('image', 'push', ref, f'{REGISTRY.host}/all:one')
+    same(raw_digest('all:one') in [m['digest'] for m in index['manifests']], True, 'the only manifest')
     room.ok('image', 'push', '--arch', 'riscv64', ref, f'{REGISTRY.host}/again:riscv64')
     same('manifests' in json.loads(skopeo('inspect', '--raw', '--tls-verify=false', f'docker://{REGISTRY.host}/again:riscv64')), False, 'index')
 
