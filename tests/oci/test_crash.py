@@ -207,6 +207,7 @@ def test_exec(room):
     while len(json.loads(room.call("ps", "--format", "json", n).stdout)) > 1 and time.monotonic() < end:
         time.sleep(0.01)
     same(len(json.loads(room.call("ps", "--format", "json", n).stdout)), 1)
+    reap()  # the end of a PID namespace waits for all that were in it
     good(room.call("delete", "--force", n), "delete")
     clean(room, before)
 
