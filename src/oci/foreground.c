@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "oci/foreground.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/ioctl.h>
@@ -68,18 +69,36 @@ static void copy_size(const struct foreground *f)
 		ioctl(f->terminal, TIOCSWINSZ, &size);
 }
 
-/* False at the end of `from`. */
-static bool copy(int from, int to)
+/* One direction. What has been read waits here until it can be written: neither direction may keep
+ * the other one waiting, for the program may do so, too. */
+struct flow {
+	int from, to; /* from: -1 at its end */
+	size_t begin, end;
+	char bytes[16384];
+};
+
+static bool flow_waits(const struct flow *f)
 {
-	char buffer[16384];
-	ssize_t n = read(from, buffer, sizeof(buffer));
-	for (ssize_t done = 0; n > 0 && done < n;) {
-		ssize_t w = write(to, buffer + done, (size_t)(n - done));
-		if (w < 0 && errno != EINTR && errno != EAGAIN)
-			return false;
-		done += w > 0 ? w : 0;
-	}
-	return n > 0 || (n < 0 && (errno == EINTR || errno == EAGAIN));
+	return f->begin < f->end;
+}
+
+static void flow_read(struct flow *f)
+{
+	ssize_t n = read(f->from, f->bytes, sizeof(f->bytes));
+	f->begin = 0;
+	f->end = n > 0 ? (size_t)n : 0;
+	if (n == 0 || (n < 0 && errno != EINTR && errno != EAGAIN))
+		f->from = -1;
+}
+
+static void flow_write(struct flow *f)
+{
+	ssize_t n = write(f->to, f->bytes + f->begin, f->end - f->begin);
+	f->begin += n > 0 ? (size_t)n : 0;
+	if (n >= 0 || errno == EINTR || errno == EAGAIN)
+		return;
+	f->begin = f->end = 0; /* nobody reads it any more */
+	f->from = -1;
 }
 
 /* True when pid has ended. */
@@ -107,28 +126,45 @@ static bool take_signals(const struct foreground *f, pid_t pid, int *status)
 
 static int relay(struct foreground *f, pid_t pid, int *status)
 {
-	struct pollfd p[3] = {{f->signals, POLLIN, 0}, {f->terminal >= 0 ? 0 : -1, POLLIN, 0},
-		{f->terminal, POLLIN, 0}};
+	struct flow *flows _free_ = xcalloc(2, sizeof(*flows)), *in = &flows[0], *out = &flows[1];
 	bool ended = false;
+	in->from = f->terminal >= 0 ? 0 : -1;
+	out->from = in->to = f->terminal;
+	out->to = 1;
+	if (f->terminal >= 0)
+		fcntl(f->terminal, F_SETFL, fcntl(f->terminal, F_GETFL) | O_NONBLOCK);
 	/* It may have ended before we looked. */
 	kill(getpid(), SIGCHLD);
 	while (!ended) {
-		if (poll(p, 3, -1) < 0 && errno != EINTR)
+		struct pollfd p[] = {{f->signals, POLLIN, 0},
+			{flow_waits(in) ? -1 : in->from, POLLIN, 0},
+			{flow_waits(in) ? in->to : -1, POLLOUT, 0},
+			{flow_waits(out) ? -1 : out->from, POLLIN, 0},
+			{flow_waits(out) ? out->to : -1, POLLOUT, 0}};
+		if (poll(p, ARRAY_SIZE(p), -1) < 0 && errno != EINTR)
 			return -errno;
-		if (p[2].revents && !copy(f->terminal, 1))
-			p[2].fd = -1;
-		if (p[1].revents && !copy(0, f->terminal))
-			p[1].fd = -1;
+		for (size_t i = 0; i < 2; i++) {
+			if (p[1 + 2 * i].revents)
+				flow_read(&flows[i]);
+			if (p[2 + 2 * i].revents)
+				flow_write(&flows[i]);
+		}
 		if (p[0].revents)
 			ended = take_signals(f, pid, status);
 	}
 	/* What it wrote last. */
-	while (p[2].fd >= 0) {
-		p[2].revents = 0;
-		if (poll(&p[2], 1, 0) <= 0 || !copy(f->terminal, 1))
-			break;
+	for (;;) {
+		while (flow_waits(out)) {
+			struct pollfd p = {out->to, POLLOUT, 0};
+			poll(&p, 1, -1);
+			flow_write(out);
+		}
+		if (out->from < 0)
+			return 0;
+		flow_read(out);
+		if (!flow_waits(out))
+			return 0;
 	}
-	return 0;
 }
 
 int foreground_wait(struct foreground *f, pid_t pid, int *status, struct error *err)

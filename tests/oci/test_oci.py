@@ -621,6 +621,31 @@ def test_run_in_a_terminal(room):
     check(b"/dev/pts/0" in out and b"got hello" in out, out)
 
 
+def test_a_full_terminal_blocks_nobody(room):
+    """The program writes much and reads nothing, while much is typed."""
+    import pty
+    master, slave = pty.openpty()
+    c = room.config("stty raw -echo; echo ready; head -c 300000 /dev/zero | tr '\\0' x; sleep 1; head -c 60000 | wc -c", terminal=True)
+    p = subprocess.Popen([RUNTIME, "--root", room.state, "run", "--bundle", room.bundle(c), room.name()], stdin=slave, stdout=slave,
+                         stderr=slave, start_new_session=True)
+    os.close(slave)
+    out = b""
+    while b"ready" not in out:
+        out += os.read(master, 1000)
+    typed = threading.Thread(target=lambda: [os.write(master, b"y" * 1000) for _ in range(60)])
+    typed.start()
+    time.sleep(0.3)  # the typing is ahead
+    try:
+        while True:
+            check(select.select([master], [], [], 20)[0], f"stuck after {len(out)} bytes")
+            out += os.read(master, 65536)
+    except OSError:
+        pass
+    typed.join(20)
+    same(p.wait(20), 0)
+    check(out.count(b"x") == 300000 and b"60000" in out, f"{out.count(b'x')} {out[-100:]}")
+
+
 def test_signals_reach_the_program(room):
     c = room.config("trap 'echo usr; exit 6' USR1; echo ready; while true; do sleep 0.05; done")
     p = subprocess.Popen([RUNTIME, "--root", room.state, "run", "--bundle", room.bundle(c), room.name()], stdin=subprocess.DEVNULL,
@@ -862,7 +887,7 @@ def test_spec_and_features(room):
     same(f["potentiallyUnsafeConfigAnnotations"], ["dev.strata."])
     same((f["ociVersionMax"], sorted(f["linux"]["namespaces"])), ("1.2.0", ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"]))
     for option in f["mountOptions"]:  # each that is named is known
-        if option in ("idmap", "ridmap", "bind", "rbind", "tmpcopyup"):
+        if option in ("idmap", "ridmap", "bind", "rbind", "tmpcopyup", "remount"):
             continue
         c["process"]["args"] = ["/bin/true"]
         c["mounts"][1]["options"] = [option]
