@@ -46,7 +46,7 @@ int rootfs_open(struct rootfs *r, const char *path, struct error *err)
 		return error_wrap(err, rc, "root");
 	for (size_t i = 0; i < s->n_mounts; i++) {
 		const struct spec_mount *m = &s->mounts[i];
-		if (!m->bind)
+		if (!m->bind || m->remount)
 			continue;
 		r->sources[i] = mount_clone(AT_FDCWD, m->source, m->recursive, err);
 		rc = r->sources[i] < 0 ? r->sources[i] : cut(r, r->sources[i], err);
@@ -184,7 +184,17 @@ static int make_mount(struct rootfs *r, const struct spec_mount *m, int target, 
 
 static bool is_cgroup(const struct spec_mount *m)
 {
-	return !m->bind && (!strcmp(m->type, "cgroup") || !strcmp(m->type, "cgroup2"));
+	return !m->bind && !m->remount &&
+	       (!strcmp(m->type, "cgroup") || !strcmp(m->type, "cgroup2"));
+}
+
+static int remount(struct rootfs *r, const struct spec_mount *m, struct error *err)
+{
+	int at _close_ = mount_target(r->root, m->destination, MAKE_NOTHING, true, err);
+	int rc = at < 0 ? at : mount_attributes(at, m->attr_set, m->attr_clear, false, err);
+	if (rc == 0)
+		rc = mount_attributes(at, m->recursive_set, m->recursive_clear, true, err);
+	return rc;
 }
 
 static int put_mount(struct rootfs *r, size_t i, struct error *err)
@@ -195,6 +205,8 @@ static int put_mount(struct rootfs *r, size_t i, struct error *err)
 	if (m->bind && fstat(r->sources[i], &st) == 0 && !S_ISDIR(st.st_mode))
 		make = MAKE_FILE;
 	/* An image that leads /proc elsewhere by a link would also lead what is masked there. */
+	if (m->remount)
+		return remount(r, m, err);
 	bool kernel =
 		m->type && !m->bind && (!strcmp(m->type, "proc") || !strcmp(m->type, "sysfs"));
 	int target _close_ = mount_target(r->root, m->destination, make, !kernel, err);

@@ -95,10 +95,16 @@ static const struct {
 /* set, clear: MS_* (SB). */
 static const struct {
 	const char *word;
-	enum { NOTHING, SB, BIND, RBIND, COPY_UP, IDMAP, RIDMAP } kind;
+	enum { NOTHING, SB, BIND, RBIND, COPY_UP, IDMAP, RIDMAP, REMOUNT } kind;
 	uint64_t set, clear;
 } options[] = {
 	{"defaults", NOTHING, 0, 0},
+	/* Mandatory locks are no more, and versions of inodes nobody has to ask for. */
+	{"mand", NOTHING, 0, 0},
+	{"nomand", NOTHING, 0, 0},
+	{"iversion", NOTHING, 0, 0},
+	{"noiversion", NOTHING, 0, 0},
+	{"remount", REMOUNT, 0, 0},
 	{"sync", SB, MS_SYNCHRONOUS, 0},
 	{"async", SB, 0, MS_SYNCHRONOUS},
 	{"dirsync", SB, MS_DIRSYNC, 0},
@@ -187,6 +193,9 @@ bool spec_mount_option(struct spec_mount *m, const char *word)
 		break;
 	case IDMAP:
 		m->idmap = true;
+		break;
+	case REMOUNT:
+		m->remount = true;
 		break;
 	}
 	return true;

@@ -41,6 +41,7 @@ struct spec_mount {
 	const char *source;	 /* absolute for a bind mount; NULL: none */
 	const char *data; /* options that are the file system's own, comma-separated; may be "" */
 	bool bind, recursive; /* rbind */
+	bool remount;	      /* other options for what is mounted there already */
 	bool copy_up;	      /* tmpfs: begins with what the image has there */
 	unsigned sb_set; /* MS_RDONLY, MS_SYNCHRONOUS, MS_DIRSYNC, MS_LAZYTIME of the superblock */
 	uint64_t attr_set, attr_clear;		     /* MOUNT_ATTR_*, this mount */

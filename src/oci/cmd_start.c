@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <poll.h>
+#include <unistd.h>
+
 #include "container/hooks.h"
 #include "oci/container.h"
 
@@ -22,6 +25,12 @@ static int run(
 	if (fd < 0)
 		return fd;
 	r = launch_start_over(fd, err);
+	/* What it has told us is the last that it does: stopped it is when we say so. */
+	struct pollfd end = {r < 0 ? state_pidfd(&s) : -1, POLLIN, 0};
+	if (end.fd >= 0) {
+		poll(&end, 1, 5000);
+		close(end.fd);
+	}
 	state_started(&s);
 	if (r < 0 || !s.spec->n_hooks[HOOK_POSTSTART])
 		return r;

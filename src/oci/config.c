@@ -213,9 +213,9 @@ static void read_mount(struct reader *r, const struct node *n, struct spec_mount
 	m->data = keep(r, data.len ? data.data : "");
 	if (m->type && !strcmp(m->type, "bind"))
 		m->bind = true;
-	if (m->bind && !m->source)
+	if (m->bind && !m->source && !m->remount)
 		bad(r, &source, "a bind mount needs one");
-	if (!m->bind && (!m->type || !*m->type || !strcmp(m->type, "none")))
+	if (!m->bind && !m->remount && (!m->type || !*m->type || !strcmp(m->type, "none")))
 		bad(r, n, "a mount needs a type, or the option \"bind\"");
 	m->uids = config_id_maps(r, n, "uidMappings");
 	m->gids = config_id_maps(r, n, "gidMappings");

@@ -354,6 +354,10 @@ void config_linux(struct reader *r, const struct node *root, struct spec *s)
 	s->mount_label = get_string(r, &l, "mountLabel");
 	read_personality(r, &l, s);
 	s->seccomp = config_seccomp(r, &l);
+	/* "MUST generate an error": nothing here could hold it to its limits. */
+	struct node rdt = member(&l, "intelRdt");
+	if (rdt.json)
+		bad(r, &rdt, "Intel RDT is not supported");
 	const char *word = get_string(r, &l, "rootfsPropagation");
 	if (word && *word && !(s->root_propagation = spec_propagation(word)))
 		bad(r, &propagation, "there is no propagation \"%s\"", word);

@@ -119,7 +119,7 @@ static int read_bundle(struct container *c, const char *bundle, struct error *er
 	/* What a bind mount leads to may be relative to the bundle. */
 	for (size_t i = 0; i < s->spec->n_mounts; i++) {
 		struct spec_mount *m = &s->spec->mounts[i];
-		if (m->bind && *m->source != '/') {
+		if (m->bind && m->source && *m->source != '/') {
 			char *full _free_ = xasprintf("%s/%s", s->bundle, m->source);
 			size_t n = strlen(full) + 1;
 			m->source = memcpy(arena_alloc(&s->arena, n), full, n);
