@@ -7,6 +7,7 @@
 #include <linux/sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
@@ -27,8 +28,12 @@ static unsigned machine_of(const char *path)
 {
 	char head[SCRIPT_LINE_BYTES];
 	struct script_line line;
+	struct stat st;
 	for (int depth = 0; depth <= SCRIPT_DEPTH; depth++) {
-		int fd _close_ = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+		/* Opening a device may have effects. */
+		bool file = stat(path, &st) == 0 && S_ISREG(st.st_mode);
+		int fd _close_ =
+			file ? open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC) : -1;
 		ssize_t n = fd < 0 ? -1 : pread(fd, head, sizeof(head), 0);
 		if (n < 0)
 			return 0;
