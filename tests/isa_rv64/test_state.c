@@ -25,6 +25,8 @@ static void everything_comes_back(void)
 {
 	struct rv64_cpu *a = new_cpu(3), *b = new_cpu(3);
 	struct strbuf first _strbuf_ = STRBUF_INIT, second _strbuf_ = STRBUF_INIT;
+	a->head.counts_insns = b->head.counts_insns = true; /* else instret is the time */
+	a->head.insns_retired = 77;
 	for (unsigned n = 1; n < 32; n++)
 		a->x[n] = n * UINT64_C(0x0101010101010101);
 	for (unsigned n = 0; n < 32; n++)
@@ -82,6 +84,50 @@ static void the_timer_runs_on(void)
 	free_cpu(b);
 }
 
+/* Without counting they are nanoseconds of the guest's time. */
+static void counters_are_time(void)
+{
+	const struct rv64_csr *cycle = rv64_csr_find(0xc00), *instret = rv64_csr_find(0xc02);
+	struct rv64_cpu *c = new_cpu(3);
+	c->head.insns_retired = 5;
+	c->time_offset = 3 * RV64_TIMEBASE_HZ;
+	uint64_t before = clock_monotonic_ns();
+	uint64_t first = cycle->read(c), second = instret->read(c);
+	uint64_t after = clock_monotonic_ns();
+	CHECK(first >= before + 3 * NS_PER_SEC && second >= first);
+	CHECK(second <= after + 3 * NS_PER_SEC);
+	c->head.counts_insns = true;
+	CHECK_EQ(cycle->read(c), 5u);
+	CHECK_EQ(instret->read(c), 5u);
+	free_cpu(c);
+}
+
+/* The value that a hart goes on with, and what it counts from there. */
+static void counters_do_not_go_back(void)
+{
+	enum { NOT_COUNTED, COUNTED, KINDS };
+	for (unsigned from = 0; from < KINDS; from++)
+		for (unsigned to = 0; to < KINDS; to++) {
+			struct rv64_cpu *a = new_cpu(3), *b = new_cpu(3);
+			struct strbuf bytes _strbuf_ = STRBUF_INIT;
+			a->head.counts_insns = from == COUNTED;
+			b->head.counts_insns = to == COUNTED;
+			/* Time may be behind what was counted. */
+			a->head.insns_retired = UINT64_C(1) << 62;
+			b->head.insns_retired = 1000;
+			uint64_t saved = rv64_counter(a);
+			save(a, &bytes);
+			CHECK_EQ(restore(b, &bytes, bytes.len), 0);
+			uint64_t first = rv64_counter(b);
+			CHECK(first >= saved);
+			CHECK(to != COUNTED || first - saved < NS_PER_SEC);
+			b->head.insns_retired += 7;
+			CHECK(rv64_counter(b) >= first + (to == COUNTED ? 7 : 0));
+			free_cpu(a);
+			free_cpu(b);
+		}
+}
+
 static void nonsense_is_refused(void)
 {
 	struct rv64_cpu *a = new_cpu(3), *b = new_cpu(3);
@@ -135,6 +181,8 @@ int main(void)
 {
 	RUN(everything_comes_back);
 	RUN(the_timer_runs_on);
+	RUN(counters_are_time);
+	RUN(counters_do_not_go_back);
 	RUN(nonsense_is_refused);
 	RUN(fences_of_data_keep_code);
 	return tap_done();

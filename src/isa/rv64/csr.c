@@ -62,9 +62,18 @@ static void write_fcsr(struct rv64_cpu *c, uint64_t v, uint64_t touched)
 }
 
 /* --- counters: one cycle is one instruction, or what is not counted takes a nanosecond --- */
+uint64_t rv64_counter(const struct rv64_cpu *c)
+{
+	return c->head.counts_insns ? c->counter_base + c->head.insns_retired
+				    : MAX(c->counter_base, rv64_time_ns(c));
+}
+void rv64_set_counter(struct rv64_cpu *c, uint64_t value)
+{
+	c->counter_base = value - (c->head.counts_insns ? c->head.insns_retired : 0);
+}
 static uint64_t read_insns(struct rv64_cpu *c)
 {
-	return c->head.counts_insns ? c->head.insns_retired : rv64_time_ns(c);
+	return rv64_counter(c);
 }
 static uint64_t read_time(struct rv64_cpu *c)
 {

@@ -120,6 +120,9 @@ struct rv64_csr {
 };
 /* NULL when there is no such CSR. */
 const struct rv64_csr *rv64_csr_find(unsigned number);
+/* cycle and instret. */
+uint64_t rv64_counter(const struct rv64_cpu *c);
+void rv64_set_counter(struct rv64_cpu *c, uint64_t value);
 const struct rv64_csr *rv64_csr_at(
 	unsigned n); /* in order of their numbers; NULL behind the last */
 /* First argument of helper csr: number | op << 12 | (writes ? CSR_CALL_WRITE : 0). */

@@ -67,6 +67,9 @@ struct rv64_cpu {
 	/* time = host monotonic clock in ticks + time_offset. It belongs to the machine, which
 	 * gives all harts the same one, saves it and restores it. */
 	uint64_t time_offset;
+	/* What cycle and instret had when the state was saved, less what this process had counted:
+	 * they do not go back when one process counts and the other does not. */
+	uint64_t counter_base;
 
 	struct {
 		uint64_t satp;

@@ -168,6 +168,7 @@ static void visit(void *cpu, struct state *s)
 	struct rv64_cpu *c = cpu;
 	/* The timer's line follows from stimecmp and the time. */
 	uint64_t sip = atomic_load(&c->sip) & ~IRQ_BIT(RV64_IRQ_TIMER);
+	uint64_t counter = rv64_counter(c);
 	uint32_t fcsr = rv64_fcsr(c);
 	if (state_begin(s, "rv64", 1)) {
 		state_u64(s, "pc", &c->head.pc);
@@ -188,9 +189,11 @@ static void visit(void *cpu, struct state *s)
 		state_u64(s, "satp", &c->satp);
 		state_u64(s, "senvcfg", &c->senvcfg);
 		state_u64(s, "stimecmp", &c->stimecmp);
-		state_u64(s, "instret", &c->head.insns_retired);
-		if (!state_saving(s))
+		state_u64(s, "instret", &counter);
+		if (!state_saving(s)) {
+			rv64_set_counter(c, counter);
 			settle(c, sip, fcsr, s);
+		}
 	}
 	state_end(s);
 }
