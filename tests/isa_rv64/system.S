@@ -620,6 +620,49 @@ tests:
 3:	csrw	satp, t2
 	sfence.vma
 	CHECK(t4, 0)
+	/* global ones that a space has from another one, above all others and below: there too a
+	 * fence for any address of them is for all of it */
+	SET(ROOT, 3, PTE(0x80000000, RW | G))
+	SET(L1, 3, PTE(0x80200000, RW | G))
+	li	s8, 0xc0200000 + 0x12340
+	li	s9, 0x40600000 + 0x12340
+	ld	t1, 0(s8)
+	ld	t1, 0(s9)
+	li	t1, SV39(ROOT, 77)
+	csrw	satp, t1
+	ld	t1, 0(s8)
+	CHECK(t1, 77)
+	li	t0, ROOT + 8 * 3
+	sd	zero, 0(t0)
+	li	t0, 0xc0400000
+	sfence.vma t0
+	TRAP(LOAD_PAGE, ld t1, 0(s8))
+	ld	t1, 0(s9)
+	CHECK(t1, 77)
+	li	t0, L1 + 8 * 3
+	sd	zero, 0(t0)
+	li	t0, 0x40601000
+	sfence.vma t0
+	TRAP(LOAD_PAGE, ld t1, 0(s9))
+	/* not even those are known in another mode, nor after it */
+	SET(ROOT4, 0, PTE(ROOT_B, V))
+	SET(ROOT_B, 2, PTE(0x80000000, RW | X | G))
+	SET(ROOT_B, 3, 0)
+	csrw	satp, t2
+	SET(ROOT, 3, PTE(0x80000000, RW | G))
+	ld	t1, 0(s8)
+	CHECK(t1, 77)
+	li	t1, SV48(ROOT4, 79)
+	csrw	satp, t1
+	TRAP(LOAD_PAGE, ld t1, 0(s8))
+	csrw	satp, t2
+	ld	t1, 0(s8)
+	CHECK(t1, 77)
+	csrw	satp, zero
+	li	t1, SV39(ROOT_B, 78)
+	csrw	satp, t1
+	TRAP(LOAD_PAGE, ld t1, 0(s8))
+	csrw	satp, t2
 	SET(ROOT, 3, 0)
 
 	BEGIN("NAPOT, memory types, reserved bits")
