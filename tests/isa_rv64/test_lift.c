@@ -141,16 +141,16 @@ static void watched_reservations_end_their_block(void)
 	struct ir_func f;
 	struct strbuf text _strbuf_ = STRBUF_INIT;
 	/* lr.d a0,(a1); ld a2,8(a1); sc.d a3,a4,(a1); j . */
-	static const uint8_t watched[] = {0x2f, 0xb5, 0x05, 0x10, 0x03, 0xb6, 0x85, 0, 0xaf, 0xb6,
-		0xe5, 0x18, 0x6f, 0, 0, 0};
+	static const uint8_t watched[] = {
+		0x2f, 0xb5, 0x05, 0x10, 0x03, 0xb6, 0x85, 0, 0xaf, 0xb6, 0xe5, 0x18, 0x6f, 0, 0, 0};
 	CHECK_EQ(lift(c, watched, sizeof(watched), NULL, 0, 64, &f, &text), 0);
 	CHECK_EQ(f.insns, 1u);
 	CHECK_EQ(f.bytes, 4u);
 	CHECK_CONTAINS(text.data, "exit");
 	strbuf_clear(&text);
 	/* the same with addi a2,a1,8 in place of the load */
-	static const uint8_t plain[] = {0x2f, 0xb5, 0x05, 0x10, 0x13, 0x86, 0x85, 0, 0xaf, 0xb6,
-		0xe5, 0x18, 0x6f, 0, 0, 0};
+	static const uint8_t plain[] = {
+		0x2f, 0xb5, 0x05, 0x10, 0x13, 0x86, 0x85, 0, 0xaf, 0xb6, 0xe5, 0x18, 0x6f, 0, 0, 0};
 	CHECK_EQ(lift(c, plain, sizeof(plain), NULL, 0, 64, &f, &text), 0);
 	CHECK_EQ(f.insns, 4u);
 	CHECK(!strstr(text.data, "exit"));
