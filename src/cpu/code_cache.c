@@ -592,7 +592,7 @@ static void link_region(struct code_cache *c, const struct code_key *key, struct
 void code_cache_link(struct code_cache *c, struct jit_link *link, uint64_t pc, uint32_t flags)
 {
 	pthread_mutex_lock(&c->lock);
-	if (link->cell && !link->cell[0]) {
+	if (link->cell && link->cell[0] == JIT_CELL_EMPTY) {
 		link->pc = pc;
 		link->host = (const uint8_t *)(uintptr_t)pc;
 	}

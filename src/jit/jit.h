@@ -19,9 +19,11 @@ struct jit_link {
 	const uint8_t *host; /* the target's first byte; the caller's */
 	uint8_t *jump;	     /* its 32-bit distance, in the writable mapping; aligned */
 	/* Or, when flat, a jump to an address in a register has been to this one first: guest
-	 * address and code, which it then compares with. 0: nowhere yet. */
+	 * address and code, which it then compares with; JIT_CELL_EMPTY: nowhere yet. The code is
+	 * written first, so that must be no address that a guest can jump to: 0 is one. */
 	uint64_t *cell;
 };
+#define JIT_CELL_EMPTY UINT64_MAX
 
 enum { JIT_MIN_BYTES = 1 << 20 };
 

@@ -410,7 +410,7 @@ static void lead_to(const struct part *p, uint64_t pc)
 	jit_jump_add(&toy_isa, got, pc, CONTEXT, code);
 	if (below(2)) /* that moves over */
 		jit_jump_add(&toy_isa, got, pc + 2 * CPU_JUMPS, CONTEXT, jit);
-	if (link && link->cell && !link->cell[0])
+	if (link && link->cell && link->cell[0] == JIT_CELL_EMPTY)
 		link->pc = pc;
 	if (link && link->pc == pc)
 		jit_link_to(jit, link, code);
@@ -556,6 +556,42 @@ static void calls_stop(void)
 	arena_done(&arena);
 }
 
+/* Between the two halves of a cell's writing, a jump to 0 is no jump to the cell's code. */
+static void a_cell_that_is_half_written(void)
+{
+	struct arena arena = ARENA_INIT;
+	struct ir_func from, to;
+	struct jit_region *r, *target;
+	begin(true);
+	setup();
+	clone(got);
+	ir_func_init(&from, &toy_target, &arena, TAIL);
+	ir_block_begin(&from, TAIL);
+	ir_goto(&from, ir_get(&from, TOY_R0), IR_JUMP_STEADY);
+	ir_func_init(&to, &toy_target, &arena, FAR);
+	ir_block_begin(&to, FAR);
+	ir_goto(&to, ir_const(&to, IR_I64, FAR + 64), IR_JUMP_PLAIN);
+	REQUIRE(compile(&from, &r) && compile(&to, &target));
+	REQUIRE(r->link_count == 1 && r->links[0].cell);
+	uint64_t *cell = r->links[0].cell;
+	got->head.attention = 0;
+	got->head.exec.context = CONTEXT;
+	got->r[0] = 0;
+	cell[1] = (uintptr_t)target->entries[0].code;
+	CHECK_EQ(jit_run(jit, got, r->entries[0].code), INTERP_MISS);
+	CHECK_EQ(got->head.pc, 0u);
+	CHECK(got->head.exec.link == &r->links[0]);
+	/* and whole */
+	r->links[0].pc = got->r[0] = FAR;
+	jit_link_to(jit, &r->links[0], target->entries[0].code);
+	CHECK_EQ(jit_run(jit, got, r->entries[0].code), INTERP_MISS);
+	CHECK_EQ(got->head.pc, (uint64_t)FAR + 64);
+	jit_region_free(jit, target);
+	jit_region_free(jit, r);
+	jit_free(jit);
+	arena_done(&arena);
+}
+
 /* --- conversions where ranges end, in every rounding mode --- */
 static const double ends[] = {0, 0.5, 1, 1.5, 2.5, 1e-300, 1073741823.5, 1073741824, 2147483646.5,
 	2147483647, 2147483647.5, 2147483648, 2147483648.5, 4294967295, 4294967295.5, 4294967296,
@@ -676,6 +712,7 @@ int main(void)
 	sigaction(SIGSEGV, &segv, NULL);
 	got = xcalloc(1, cpu_state_bytes(&toy_isa));
 	RUN(calls_stop);
+	RUN(a_cell_that_is_half_written);
 	RUN(conversions_in_every_mode);
 	RUN(random_functions_of_a_machine);
 	RUN(random_functions_of_a_process);

@@ -247,7 +247,7 @@ static void cell_stub(struct gen *g, const struct gen_stub *s)
 	if (!link)
 		return;
 	uint8_t *first = asm_rip(&g->a, 8, 0x8b, RCX), *no[2];
-	asm_test(&g->a, 8, RCX, RCX);
+	asm_alu_imm(&g->a, 8, ALU_CMP, RCX, -1);
 	uint8_t *set = asm_jcc_short(&g->a, CC_NE);
 	const void *leave = jit_executable(g->j, g->a.p);
 	asm_mov_imm(&g->a, RDX, (uintptr_t)link);
@@ -268,8 +268,8 @@ static void cell_stub(struct gen *g, const struct gen_stub *s)
 	asm_fix(&g->a, s->cell[0], g->a.p);
 	asm_fix(&g->a, s->cell[1], g->a.p + sizeof(uint64_t));
 	link->cell = (uint64_t *)(void *)g->a.p;
-	asm_64(&g->a, 0);
-	asm_64(&g->a, (uintptr_t)leave); /* the guest may go to 0 */
+	asm_64(&g->a, JIT_CELL_EMPTY);
+	asm_64(&g->a, (uintptr_t)leave); /* whatever the guest's address */
 }
 
 static void call(struct gen *g, const struct ir_ins *i)
