@@ -30,7 +30,7 @@ class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
     def __init__(self):
         super().__init__(('127.0.0.1', 0), Handler)
         self.host = f'127.0.0.1:{self.server_address[1]}'
-        self.seen, self.count = [], {}
+        self.seen, self.count, self.uploads = [], {}, {}
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     def handle_error(self, request, client_address):
@@ -107,6 +107,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.reply(200, BLOB)
         parts = url.path.split('/')
         mode, kind, name = parts[2], parts[-2], parts[-1]
+        if kind == 'uploads':
+            return self.reply(204, Range=f'0-{max(len(self.server.uploads[mode]["open"]) - 1, 0)}')
         guard = self.guarded(mode, authorization)
         if guard:
             return guard()
@@ -116,6 +118,56 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if name == sha256(image.config):
             return self.reply(200, image.config[:-1] + b' ' if mode == 'badconfig' else image.config)
         return self.layer(mode, image)
+
+    def body(self, limit=None):
+        """The request's body; limit: closes the connection after so many bytes of it."""
+        length = int(self.headers.get('Content-Length', 0))
+        data = self.rfile.read(length if limit is None else min(limit, length))
+        if limit is not None:
+            self.close_connection = True
+            self.connection.shutdown(2)
+        return data
+
+    def upload(self):
+        """The other direction: /v2/MODE/x/… keeps blobs by digest and one upload at a time."""
+        url = urllib.parse.urlsplit(self.path)
+        mode, parts = url.path.split('/')[2], url.path.split('/')
+        state = self.server.uploads.setdefault(mode, {'blobs': {}, 'open': b'', 'manifests': {}})
+        place = f'/v2/{mode}/x/blobs/uploads/1?state=a%2Fb'
+        method = self.command
+        self.server.count[method + mode] = self.server.count.get(method + mode, 0) + 1
+        if 'manifests' in parts:
+            data = self.body()
+            state['manifests'][parts[-1]] = data
+            digest = sha256(b'') if mode == 'pushlies' else sha256(data)
+            return self.reply(201, Docker_Content_Digest=digest)
+        if method == 'HEAD':
+            return self.reply(200 if parts[-1] in state['blobs'] else 404)
+        if method == 'POST':
+            state['open'] = b''
+            if mode == 'pushdenied':
+                return self.reply(403, b'{"errors": [{"message": "not you"}]}')
+            return self.reply(202, **({} if mode == 'pushnowhere' else {'Location': place}))
+        if method == 'PATCH':
+            if mode == 'pushdrops' and self.server.first(mode):
+                state['open'] += self.body(30 << 20)
+                return None
+            start = int(self.headers['Content-Range'].split('-')[0])
+            data = self.body()
+            if start != len(state['open']):
+                return self.reply(416)
+            state['open'] += data
+            return self.reply(202, Location=place, Range=f'0-{len(state["open"]) - 1}')
+        data = self.body()
+        if mode == 'pushfails' or (mode == 'pushfailsonce' and self.server.first(mode)):
+            return self.reply(500)
+        digest = urllib.parse.parse_qs(url.query)['digest'][0]
+        if sha256(state['open'] + data) != digest:
+            return self.reply(400, b'{"errors": [{"message": "digest invalid"}]}')
+        state['blobs'][digest] = state['open'] + data
+        return self.reply(201)
+
+    do_HEAD = do_POST = do_PATCH = do_PUT = upload
 
     def token(self, url):
         q = urllib.parse.parse_qs(url.query)
@@ -296,6 +348,26 @@ def challenges():
     contains(new_room('gone').refuse('gone', 'status 404'), 'layer sha256:')
 
 
+def uploads():
+    room = new_room('uploads')
+    path = room.path + '/tree.tar'
+    with open(path, 'wb') as f:
+        f.write(tar({'large': bytes(100 << 20)}))
+    room.ok('image', 'import', path, 'large')
+    room.ok('image', 'push', 'large', room.ref('pushdrops/x'))
+    state = SERVER.uploads['pushdrops']
+    same([sha256(data) for data in state['blobs'].values()], list(state['blobs']), 'blobs')
+    same(sha256(state['manifests']['latest']), room.inspect('large')['digest'], 'manifest')
+    # What had arrived when the connection broke was not sent again.
+    same((SERVER.count['POSTpushdrops'], SERVER.count['PATCHpushdrops']), (2, 3), 'requests')
+    with open(path, 'wb') as f:
+        f.write(LAYER)
+    room.ok('image', 'import', path, 'small')
+    room.ok('image', 'push', 'small', room.ref('pushfailsonce/x'))
+    for mode, want in (('pushfails', 'status 500'), ('pushdenied', 'not you'), ('pushnowhere', 'without a place'), ('pushlies', 'instead of')):
+        room.fails('image', 'push', 'small', room.ref(mode + '/x'), want=want)
+
+
 def mirrors():
     room = new_room('mirrors')
     os.makedirs(room.path + '/config/strata')
@@ -317,7 +389,7 @@ def main():
     try:
         SERVER, OTHER = Server(), Server()
         SERVER.other = OTHER
-        return run_tests([wrong_bytes, wrong_documents, dropped_connections, redirects, challenges, mirrors])
+        return run_tests([wrong_bytes, wrong_documents, dropped_connections, redirects, challenges, uploads, mirrors])
     finally:
         shutil.rmtree(TOP)
 
