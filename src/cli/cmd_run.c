@@ -567,15 +567,14 @@ static int run(struct cli *cli, const void *values, char **operands, size_t n)
 	}
 
 static const char *const level_choices[] = {"container", "vm", "process", NULL};
-static const char *const arch_choices[] = {"riscv64", "amd64", "arm64", NULL};
 static const char *const net_choices[] = {"user", "none", "host", NULL};
 
 static const struct option options[] = {
 	OPTION("vm", 0, FLAG, vm, NULL, "run it as a virtual machine: short for --level vm"),
 	{"level", 0, OPTION_ENUM, offsetof(struct run_values, level), "LEVEL",
 		"the level of isolation", level_choices},
-	{"arch", 0, OPTION_ENUM, offsetof(struct run_values, arch), "ARCH",
-		"the instruction set (the host's; riscv64 for a machine)", arch_choices},
+	OPTION("arch", 0, STRING, arch, "ARCH",
+		"the instruction set, as in riscv64 (the host's; riscv64 for a machine)"),
 	OPTION("name", 0, STRING, name, "NAME",
 		"the instance's name; a free one is found otherwise"),
 	OPTION("rm", 0, FLAG, remove, NULL, "remove the instance and its disk at the end"),
@@ -639,6 +638,10 @@ static const struct option options[] = {
 };
 
 static const struct example examples[] = {
+	{"strata run debian", "A shell in a Debian container"},
+	{"strata run --rm -v \"$PWD:/src\" -w /src -m 512M debian -- make",
+		"A command, with a directory and a limit"},
+	{"strata run --rm --arch riscv64 debian -- uname -m", "Programs of another architecture"},
 	{"strata run --vm --arch riscv64 --rm debian", "A shell in a RISC-V Debian"},
 	{"strata run --vm --rm debian -- uname -m", "One command; its status is passed on"},
 	{"tar c src | strata run --vm --rm debian -- tar tv", "Its streams are yours"},
@@ -654,17 +657,21 @@ const struct command cmd_run = {
 	.summary = "Run a command in a new instance of an image",
 	.operands = "IMAGE [--] [COMMAND [ARG...]]",
 	.description =
-		"With --level process, IMAGE COMMAND is a Linux program of another "
-		"architecture and its arguments; it runs as a process of this host. "
-		"Otherwise: the image is fetched when it is not here yet. Without a command the "
-		"image's own runs, "
-		"usually a shell. With a terminal on both sides the session is interactive; "
-		"Ctrl-] pressed "
-		"three times within a second leaves it. Otherwise stdin, stdout and stderr "
-		"are passed byte "
-		"for byte, and INT, TERM, HUP, QUIT, USR1 and USR2 are passed on to the "
-		"command; three INT "
-		"within two seconds end the machine. The instance ends with its command.",
+		"The image is fetched when it is not here yet. Without a command the image's own "
+		"runs, usually a shell. With a terminal on both sides the session is interactive. "
+		"Otherwise stdin, stdout and stderr are passed byte for byte, and INT, TERM, HUP, "
+		"QUIT, USR1 and USR2 are passed on to the command. The instance ends with its "
+		"command, whose exit status is passed on; 125 to 127 are as container tools have "
+		"them.\n\n"
+		"A container is the default: namespaces, control groups and a seccomp filter "
+		"around "
+		"programs of the host's architecture, or, translated, of riscv64. An ordinary user "
+		"needs a range in /etc/subuid.\n\n"
+		"A machine (--vm) has its own kernel. Ctrl-] pressed three times within a second "
+		"leaves it; three INT within two seconds end it.\n\n"
+		"With --level process, IMAGE COMMAND is a Linux program of another architecture "
+		"and "
+		"its arguments; it runs as a process of this host.",
 	.options = options,
 	.n_options = ARRAY_SIZE(options),
 	.examples = examples,
