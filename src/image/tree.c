@@ -184,6 +184,20 @@ static int unpack(int tar_fd, int dir, bool one_id, uint64_t total,
 	return r;
 }
 
+/* Only who has the lock makes trees, so what is half made was a killed process's. */
+static void remove_half_made(int trees)
+{
+	int copy = openat(trees, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d = copy < 0 ? NULL : fdopendir(copy);
+	if (!d && copy >= 0)
+		close(copy);
+	for (struct dirent *e; d && (e = readdir(d));)
+		if (!strncmp(e->d_name, NEW_PREFIX, strlen(NEW_PREFIX)))
+			dir_remove_tree(trees, e->d_name, NULL);
+	if (d)
+		closedir(d);
+}
+
 static int make(struct image_store *s, int trees, const char *name, const struct image_layer *layer,
 	bool one_id, const struct image_progress *progress, struct error *err)
 {
@@ -191,17 +205,15 @@ static int make(struct image_store *s, int trees, const char *name, const struct
 	if (layer->size >= TELL_BYTES)
 		progress_stage(progress, "Unpacking a layer (%llu MiB)",
 			(unsigned long long)(layer->size / MiB));
-	int r = dir_remove_tree(trees, temporary, err);
-	if (r < 0)
-		return r;
+	remove_half_made(trees);
 	if (mkdirat(trees, temporary, 0700) < 0)
 		return store_error(s, err, errno, "trees", "cannot make the directory");
 	int top _close_ = openat(trees, temporary, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (top < 0 || mkdirat(top, "fs", 0755) < 0)
 		return store_error(s, err, errno, "trees", "cannot make the directory");
 	int fs _close_ = openat(top, "fs", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	r = fs < 0 ? error_errno(err, errno, "trees")
-		   : unpack(layer->fd, fs, one_id, layer->size, progress, err);
+	int r = fs < 0 ? error_errno(err, errno, "trees")
+		       : unpack(layer->fd, fs, one_id, layer->size, progress, err);
 	if (r == 0 && renameat2(trees, temporary, trees, name, RENAME_NOREPLACE) < 0)
 		r = error_errno(err, errno, "name the tree");
 	if (r == 0 && fsync(trees) < 0)
