@@ -21,10 +21,10 @@ static int run(
 	const struct values *v = values;
 	char **ids;
 	size_t n;
-	bool json = v->format && !strcmp(v->format, "json");
-	if (v->format && !json && strcmp(v->format, "table"))
-		return error_set(err, EINVAL, "--format is table or json");
-	int r = state_list(g->root, &ids, &n, err);
+	bool json;
+	int r = format_is_json(v->format, &json, err);
+	if (r == 0)
+		r = state_list(g->root, &ids, &n, err);
 	if (r < 0)
 		return r;
 	json_t *all _json_ = json_array();

@@ -13,10 +13,10 @@ static int run(
 	const struct values *v = values;
 	struct state s CLEANUP(state_done) = STATE_INIT;
 	cgroup_pids pids = {0};
-	bool json = v->format && !strcmp(v->format, "json");
-	if (v->format && !json && strcmp(v->format, "table"))
-		return error_set(err, EINVAL, "--format is table or json");
-	int r = state_open(&s, g->root, operands[0], STATE_READ, err);
+	bool json;
+	int r = format_is_json(v->format, &json, err);
+	if (r == 0)
+		r = state_open(&s, g->root, operands[0], STATE_READ, err);
 	if (r == 0)
 		r = cgroup_open(&s.cgroup, err);
 	if (r == 0)

@@ -58,6 +58,8 @@ int command_parse(const struct option *options, size_t n_options, char **argv, v
 void command_help(const struct command *c, FILE *out);
 void options_help(const struct option *options, size_t n, FILE *out);
 
+/* --format: NULL and "table" are false, "json" is true. */
+int format_is_json(const char *format, bool *json, struct error *err);
 /* "TERM", "SIGTERM", "15" -> 15; 0: no such signal. */
 int signal_number(const char *text);
 

@@ -106,6 +106,14 @@ void command_help(const struct command *c, FILE *out)
 	options_help(c->options, c->n_options, out);
 }
 
+int format_is_json(const char *format, bool *json, struct error *err)
+{
+	*json = format && !strcmp(format, "json");
+	if (format && !*json && strcmp(format, "table"))
+		return error_set(err, EINVAL, "--format is table or json");
+	return 0;
+}
+
 int signal_number(const char *text)
 {
 	char *end;

@@ -178,6 +178,16 @@ def test_names_and_sysctl(room):
     check("would be the host's" in room.run(c).stderr, "the host's network")
 
 
+def rest_of(fd):
+    """What comes from a terminal until it is closed."""
+    out = b""
+    try:
+        while True:
+            out += os.read(fd, 65536)
+    except OSError:
+        return out
+
+
 def mounts_of(text):
     found = {}
     for line in text.splitlines():
@@ -591,13 +601,7 @@ def test_terminal(room):
     fd = array.array("i", anc[0][2])[0]
     room.call("start", name)
     os.write(fd, b"line\n")
-    out = b""
-    try:
-        while True:
-            out += os.read(fd, 1000)
-    except OSError:
-        pass
-    out = out.decode().replace("\r", "").split("\n")
+    out = rest_of(fd).decode().replace("\r", "").split("\n")
     check("/dev/pts/0" in out and "31 97" in out and "c" in out and "got line" in out, out)
     wait_end(pid)
     same(room.call("delete", name).returncode, 0)
@@ -611,12 +615,7 @@ def test_run_in_a_terminal(room):
                          stderr=slave, start_new_session=True)
     os.close(slave)
     os.write(master, b"hello\r")
-    out = b""
-    try:
-        while True:
-            out += os.read(master, 1000)
-    except OSError:
-        pass
+    out = rest_of(master)
     same(p.wait(20), 4)
     check(b"/dev/pts/0" in out and b"got hello" in out, out)
 
@@ -801,12 +800,7 @@ def test_exec_in_a_terminal(room):
                          stdin=slave, stdout=slave, stderr=slave, start_new_session=True)
     os.close(slave)
     os.write(master, b"hello\r")
-    out = b""
-    try:
-        while True:
-            out += os.read(master, 1000)
-    except OSError:
-        pass
+    out = rest_of(master)
     same(p.wait(20), 4)
     check(b"/dev/pts/0" in out and b"got hello" in out, out)
     room.call("delete", "-f", name)
@@ -959,6 +953,8 @@ def test_list(room):
     same((one["id"], one["pid"], one["status"], one["owner"]), (name, pid, "running", 0))
     same(room.call("list", "-q").stdout, name + "\n")
     check(name in room.call("list").stdout.splitlines()[1], "table")
+    for words in (["list"], ["ps", name]):
+        check("--format is table or json" in room.call(words[0], "--format", "x", *words[1:]).stderr, words)
     room.call("delete", "-f", name)
 
 
