@@ -287,7 +287,8 @@ def test_without_root():
             raise Skip("no " + f)
     if not shutil.which("newuidmap"):
         raise Skip("no newuidmap")
-    home = tempfile.mkdtemp(prefix="strata-user-")
+    # Not in $TMPDIR, which may be closed to other users.
+    home = tempfile.mkdtemp(prefix="strata-user-", dir="/tmp")
     shutil.copy(STRATA, home + "/strata")
     shutil.copy(os.environ["STRATA_OCI"], home + "/strata-oci")
     store = Store(home + "/store")
