@@ -14,7 +14,7 @@
 
 enum { DEPTH_MAX = 200, FOUND_MAX = 100000 };
 
-static int open_in(int root, const char *path, uint64_t flags)
+int copy_open(int root, const char *path, uint64_t flags)
 {
 	struct open_how how = {
 		.flags = flags | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
@@ -29,10 +29,10 @@ static int make_one(int root, const char *path, size_t parent, size_t n, struct 
 	char *above _free_ = strndup(path, parent);
 	char *all _free_ = strndup(path, n);
 	const char *name = all + parent + strspn(all + parent, "/");
-	int dir _close_ = open_in(root, above, O_PATH | O_DIRECTORY);
+	int dir _close_ = copy_open(root, above, O_PATH | O_DIRECTORY);
 	if (dir < 0 || (mkdirat(dir, name, 0755) < 0 && errno != EEXIST))
 		return error_errno(err, errno, "/%s", all);
-	int fd = open_in(root, all, O_RDONLY | O_DIRECTORY);
+	int fd = copy_open(root, all, O_RDONLY | O_DIRECTORY);
 	if (fd < 0 || fchmod(fd, 0755) < 0)
 		return error_errno(err, errno, "/%s", all);
 	close(fd);
@@ -47,12 +47,12 @@ int copy_open_dir(int root, const char *path, bool make, struct error *err)
 		n += strspn(path + n, "/");
 		n += strcspn(path + n, "/");
 		char *all _free_ = strndup(path, n);
-		int fd _close_ = open_in(root, all, O_PATH);
+		int fd _close_ = copy_open(root, all, O_PATH);
 		int r = fd < 0 && errno == ENOENT ? make_one(root, path, parent, n, err) : 0;
 		if (r < 0)
 			return r;
 	}
-	int fd = open_in(root, path, O_RDONLY | O_DIRECTORY);
+	int fd = copy_open(root, path, O_RDONLY | O_DIRECTORY);
 	return fd < 0 ? error_errno(err, errno, "/%s", path) : fd;
 }
 
@@ -97,7 +97,7 @@ static int find(const struct copy *c, const char *at, const char *pattern, copy_
 	struct error *err)
 {
 	copy_names names CLEANUP(copy_names_done) = {0};
-	int dir _close_ = open_in(c->from_root, at, O_RDONLY | O_DIRECTORY);
+	int dir _close_ = copy_open(c->from_root, at, O_RDONLY | O_DIRECTORY);
 	size_t len = strcspn(pattern, "/");
 	const char *rest = pattern + len + strspn(pattern + len, "/");
 	char *here _free_ = strndup(pattern, len);
@@ -133,7 +133,7 @@ int copy_find(const struct copy *c, const char *pattern, copy_names *out, struct
 	if (strpbrk(path, "*?[")) {
 		r = find(c, "", path, out, err);
 	} else {
-		int fd _close_ = open_in(c->from_root, path, O_PATH | O_NOFOLLOW);
+		int fd _close_ = copy_open(c->from_root, path, O_PATH | O_NOFOLLOW);
 		if (fd >= 0)
 			vec_push(out, xstrdup(path));
 	}
@@ -159,7 +159,7 @@ int copy_find(const struct copy *c, const char *pattern, copy_names *out, struct
 int copy_is_dir(const struct copy *c, const char *from, struct error *err)
 {
 	struct stat st;
-	int fd _close_ = open_in(c->from_root, from, O_PATH);
+	int fd _close_ = copy_open(c->from_root, from, O_PATH);
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return error_errno(err, errno, "%s", from);
 	return S_ISDIR(st.st_mode);
@@ -307,10 +307,10 @@ static int walk_dir(struct walk *w, int from, const char *path, int to, unsigned
 /* A source that is a link stands for what it leads to. */
 static int walk_source(struct walk *w, const char *from, int to, const char *name)
 {
-	int dir _close_ = open_in(w->c->from_root, from, O_RDONLY | O_DIRECTORY);
+	int dir _close_ = copy_open(w->c->from_root, from, O_RDONLY | O_DIRECTORY);
 	if (dir >= 0)
 		return walk_dir(w, dir, from, to, 0);
-	int fd _close_ = open_in(w->c->from_root, from, O_RDONLY | O_NONBLOCK);
+	int fd _close_ = copy_open(w->c->from_root, from, O_RDONLY | O_NONBLOCK);
 	struct stat st;
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return error_errno(w->err, errno, "%s", from);

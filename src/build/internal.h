@@ -34,6 +34,8 @@ struct copy {
 	int64_t uid, gid;	     /* -1: as in the source */
 	int64_t mode;		     /* -1: as in the source */
 };
+/* Opens what a path leads to below root. */
+int copy_open(int root, const char *path, uint64_t flags);
 /* Opens a directory below root; links lead to places below it. make: what is missing, as root,
  * 0755. */
 int copy_open_dir(int root, const char *path, bool make, struct error *err);

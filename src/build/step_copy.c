@@ -184,8 +184,7 @@ static int as_archive(
 	struct request *q, struct work *w, const char *path, int *tar, struct error *err)
 {
 	uint8_t head[512];
-	int dir _close_ = copy_open_dir(q->copy.from_root, "", false, err);
-	int fd _close_ = openat(dir, path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	int fd _close_ = copy_open(q->copy.from_root, path, O_RDONLY | O_NONBLOCK);
 	ssize_t n = fd < 0 ? -1 : pread(fd, head, sizeof(head), 0);
 	if (n <= 0)
 		return 0;

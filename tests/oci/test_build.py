@@ -162,6 +162,13 @@ def test_patterns_and_what_is_left_out():
     c.build(fails="line 2: COPY: *.none: nothing there fits")
 
 
+def tar_of(name):
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w") as t:
+        t.addfile(tarfile.TarInfo(name))
+    return data.getvalue()
+
+
 def test_archives_and_here_documents():
     data = io.BytesIO()
     with tarfile.open(fileobj=data, mode="w:gz") as t:
@@ -184,6 +191,11 @@ def test_no_way_out():
     c.build(fails="leads out of its tree")
     Context("FROM box\nCOPY link /x\n", {}, {"link": secret}).build(fails="No such file")
     Context("FROM box\nCOPY up/secret /x\n", {}, {"up": ".."}).build(fails="nothing there fits")
+    with open(os.path.join(HOME, "secret.tar"), "wb") as f:
+        f.write(tar_of("secret"))
+    c = Context("FROM box\nADD up/secret.tar /x/\n", {HOME[1:] + "/secret.tar": tar_of("own")}, {"up": HOME})
+    c.build()
+    same(made("ls /x"), "own\n")
     # The image's own links lead to places in the image.
     victim = tempfile.mkdtemp(dir=HOME)
     c = Context(f"FROM box\nRUN ln -s {victim} /trap && ln -s /trap/file /tmp/file\nCOPY a /trap/\nCOPY a /tmp/file\n", {"a": "1"})
